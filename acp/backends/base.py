@@ -1,0 +1,150 @@
+"""The four kinds of backend. A backend is one file: its options, what it requires, `load()` and
+one verb. It knows models and devices, and nothing of prompts, stages or shards."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from acp.config import Settings
+from acp.types import (
+    Failure,
+    FloatArray,
+    ImageArray,
+    ImageScores,
+    Instances,
+    Inventory,
+    ModelInfo,
+    Rendering,
+    SceneGraph,
+)
+
+
+class BackendOptions(Settings):
+    """Base of every backend's options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something a backend needs and does not find, and how to get it."""
+
+    what: str
+    mend: str
+
+
+class Backend(ABC):
+    """A model or tool behind one verb.
+
+    `modules` maps each import name it needs to the command that brings it. `speed_only` names the
+    options that change the speed alone; a recipe's fingerprint leaves them out.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    modules: ClassVar[Mapping[str, str]] = {}
+    speed_only: ClassVar[frozenset[str]] = frozenset()
+    options_type: ClassVar[type[BackendOptions]] = BackendOptions
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options if options is not None else self.options_type()
+
+    def missing(self) -> list[Missing]:
+        """What this backend needs and does not find here. Imports nothing heavy."""
+        return [
+            Missing(f"Python package {module!r}", mend)
+            for module, mend in self.modules.items()
+            if importlib.util.find_spec(module) is None
+        ]
+
+    @abstractmethod
+    def load(self) -> None:
+        """Import what is heavy and bring the model into memory. Calling it again does nothing."""
+
+    @abstractmethod
+    def info(self) -> ModelInfo:
+        """Id, revision and licence of what makes the data. Does not need `load()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A chat (`[{"role", "content"}, ...]`) whose answer must be JSON of `json_schema`."""
+
+    messages: tuple[Mapping[str, str], ...]
+    json_schema: Mapping[str, Any]
+    seed: int
+    max_new_tokens: int = 256
+
+
+class LLM(Backend):
+    """Text in, JSON text out."""
+
+    writes_boxes: ClassVar[bool] = True
+    """Whether its own layouts are worth asking for."""
+
+    @abstractmethod
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
+        """Answers in the order of `requests`, each JSON text that obeys its schema.
+
+        An answer depends on its own request and seed alone, not on what shares its batch.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RenderRequest:
+    """Draw `graph` with its objects in `boxes_xywhn`, (N, 4), at `size_wh` pixels."""
+
+    graph: SceneGraph
+    boxes_xywhn: FloatArray
+    size_wh: tuple[int, int]
+    seed: int
+
+
+class Renderer(Backend):
+    """Scene graph and layout in, image out."""
+
+    def inventory(self) -> Inventory | None:
+        """What it can draw, or None for anything. Does not need `load()`."""
+        return None
+
+    @abstractmethod
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering | Failure]:
+        """Images in the order of `requests`; each depends on its own request alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRequest:
+    """Find the object in each of `boxes_xywhn`, (N, 4)."""
+
+    rendering: Rendering
+    boxes_xywhn: FloatArray
+
+
+class Segmenter(Backend):
+    """Image and boxes in, masks out."""
+
+    @abstractmethod
+    def segment(self, requests: Sequence[SegmentRequest]) -> list[Instances | Failure]:
+        """Masks in the order of `requests`, one for each box."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Compare an image (H, W, 3) with its graph; `boxes_xywh_px`, (N, 4), are the visible boxes."""
+
+    image_rgb: ImageArray
+    graph: SceneGraph
+    boxes_xywh_px: FloatArray
+
+
+class Scorer(Backend):
+    """Image and scene graph in, CLIS-I out."""
+
+    is_proxy: ClassVar[bool] = False
+    """True where the scores stand in for the paper's CLIS-I; data and card say so."""
+
+    @abstractmethod
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
+        """Scores in the order of `requests`, 0-100."""

@@ -1,0 +1,33 @@
+"""Masks of renderers that know them exactly, such as `cutpaste`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import acp
+from acp.backends.base import Segmenter, SegmentRequest
+from acp.boxes import masks_to_xywh_px
+from acp.types import Failure, Instances, ModelInfo
+
+
+class Exact(Segmenter):
+    """Hands on the visible masks that the renderer drew."""
+
+    name = "exact"
+    summary = "the renderer's own masks, exact under occlusion"
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def info(self) -> ModelInfo:
+        return ModelInfo("exact", acp.__version__, "apache-2.0")
+
+    def segment(self, requests: Sequence[SegmentRequest]) -> list[Instances | Failure]:
+        return [_instances(request) for request in requests]
+
+
+def _instances(request: SegmentRequest) -> Instances | Failure:
+    masks, visible = request.rendering.masks, request.rendering.visible
+    if masks is None or visible is None:
+        return Failure("the renderer gives no masks; choose another segmenter")
+    return Instances(masks, masks_to_xywh_px(masks), visible)

@@ -1,0 +1,96 @@
+"""All coordinate maths. Inside the package a box is `[x, y, w, h]` normalised to the image
+(origin top left), float32, in arrays of shape (N, 4): `boxes_xywhn`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from acp.types import FloatArray, MaskArray
+
+
+def as_boxes(boxes: Any, where: str = "boxes") -> FloatArray:
+    """A float32 array of shape (N, 4).
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+
+    >>> as_boxes([]).shape
+    (0, 4)
+    """
+    array = np.asarray(boxes, dtype=np.float32)
+    if array.size == 0 and array.ndim <= 2:
+        return array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"expected boxes of shape (N, 4), got {array.shape} in {where}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected finite boxes, got {array.tolist()} in {where}")
+    return array
+
+
+def xywhn_to_xywh_px(boxes_xywhn: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Normalised to pixels.
+
+    >>> xywhn_to_xywh_px(as_boxes([[0.5, 0.5, 0.25, 0.5]]), (200, 100)).tolist()
+    [[100.0, 50.0, 50.0, 50.0]]
+    """
+    return (boxes_xywhn * np.array([*size_wh, *size_wh])).astype(np.float32)
+
+
+def xywh_px_to_xywhn(boxes_xywh_px: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Pixels to normalised; the inverse of `xywhn_to_xywh_px`."""
+    return (boxes_xywh_px / np.array([*size_wh, *size_wh])).astype(np.float32)
+
+
+def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
+    """`[x, y, w, h]` to `[x_min, y_min, x_max, y_max]`, in whatever unit they are.
+
+    >>> xywh_to_xyxy(as_boxes([[1, 2, 3, 4]])).tolist()
+    [[1.0, 2.0, 4.0, 6.0]]
+    """
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+
+
+def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> np.ndarray:
+    """Whether each box has an area and lies in the image, shape (N,), bool.
+
+    >>> inside(as_boxes([[0, 0, 1, 1], [0.5, 0, 0.6, 1], [0.1, 0.1, 0, 0.2]])).tolist()
+    [True, False, False]
+    """
+    xyxy = xywh_to_xyxy(boxes_xywhn)
+    has_area = (boxes_xywhn[:, 2:] > 0).all(axis=1)
+    return has_area & (xyxy >= -tolerance).all(axis=1) & (xyxy <= 1 + tolerance).all(axis=1)
+
+
+def intersection_over_union(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
+    """Row-wise overlap of two arrays of boxes, shape (N,), 0-1; 0 where both have no area.
+
+    >>> intersection_over_union(as_boxes([[0, 0, 2, 2]]), as_boxes([[1, 0, 2, 2]])).round(3).tolist()
+    [0.3330000042915344]
+    """
+    a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    intersection = np.clip(sides, 0, None).prod(axis=1)
+    union = a_xywh[:, 2:].prod(axis=1) + b_xywh[:, 2:].prod(axis=1) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def masks_to_xywh_px(masks: MaskArray) -> FloatArray:
+    """Tight boxes of masks (N, H, W) in pixels, shape (N, 4); zeros for an empty mask.
+
+    >>> masks_to_xywh_px(np.array([[[0, 0, 0], [0, 1, 1]]], dtype=bool)).tolist()
+    [[1.0, 1.0, 2.0, 1.0]]
+    """
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size:
+            box[:] = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    return boxes
+
+
+def round_half_up(values: Sequence[float]) -> list[int]:
+    """Pixels for drawing."""
+    return [int(value + 0.5) for value in values]

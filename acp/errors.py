@@ -1,0 +1,14 @@
+"""The one exception that means "the user can mend this"."""
+
+from __future__ import annotations
+
+
+class AcpError(Exception):
+    """A mistake in the input or the set-up, told in one line: what, where, and the mend.
+
+    The command line prints it without a traceback and exits with 1.
+    """
+
+
+class MissingRequirement(AcpError):
+    """A package or an asset that a backend needs is not there."""
