@@ -46,6 +46,8 @@ class Backend(ABC):
     summary: ClassVar[str]
     modules: ClassVar[Mapping[str, str]] = {}
     speed_only: ClassVar[frozenset[str]] = frozenset()
+    chunk: ClassVar[int] = 32
+    """How many requests are handed over at once; the backend makes its own batches of them."""
     options_type: ClassVar[type[BackendOptions]] = BackendOptions
 
     def __init__(self, options: Any = None) -> None:

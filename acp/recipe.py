@@ -1,0 +1,160 @@
+"""A recipe: one YAML file that says everything about a data set. Strict and typed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from acp.backends.base import Backend
+from acp.backends.registry import BACKENDS, backend_class
+from acp.config import Settings
+from acp.errors import AcpError
+from acp.stages.combine import CombineSettings
+from acp.stages.describe import DescribeSettings
+from acp.stages.lay_out import LayOutSettings
+from acp.stages.pick import PickSettings
+from acp.stages.render import RenderSettings
+
+RECIPES = resources.files("acp.recipes")
+
+
+class Recipe(Settings):
+    """Everything that decides what a data set contains, and how fast it is made."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the recipe")
+    description: str = Field("", description="one sentence for `acp recipes`")
+    data_set: str = Field(
+        "acp/lvis-synth",
+        pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$",
+        description="repository id; also the folder under `build/`",
+    )
+    seed: int = Field(0, ge=0, description="every random draw derives from it")
+    scenes: int = Field(16, ge=1, description="how many scenes; more extend a finished build")
+    scenes_per_shard: int = Field(8, ge=1, description="scenes of a unit of work")
+    size_wh: tuple[int, int] = Field((640, 480), description="image size in pixels")
+    combine: CombineSettings = Field(default_factory=CombineSettings)
+    describe: DescribeSettings = Field(default_factory=DescribeSettings)
+    lay_out: LayOutSettings = Field(default_factory=LayOutSettings)
+    render: RenderSettings = Field(default_factory=RenderSettings)
+    pick: PickSettings = Field(default_factory=PickSettings)
+    llm: dict[str, Any] = Field({"backend": "smollm2"}, description="backend and its options")
+    renderer: dict[str, Any] = Field({"backend": "cutpaste"}, description="likewise")
+    segmenter: dict[str, Any] = Field({"backend": "exact"}, description="likewise")
+    scorer: dict[str, Any] = Field({"backend": "embedded"}, description="likewise")
+
+    @field_validator("size_wh")
+    @classmethod
+    def _sides(cls, size_wh: tuple[int, int]) -> tuple[int, int]:
+        if not all(64 <= side <= 4096 for side in size_wh):
+            raise ValueError("sides must be 64 to 4096 pixels")
+        return size_wh
+
+    def backend(self, kind: str) -> Backend:
+        """The backend of `kind` ("llm", "renderer", "segmenter", "scorer") with its options.
+
+        Raises:
+            AcpError: unknown backend or wrong options.
+        """
+        spec: Mapping[str, Any] = getattr(self, kind)
+        options = dict(spec)
+        name = options.pop("backend", None)
+        if not isinstance(name, str):
+            raise AcpError(f"{kind}.backend: expected one of {', '.join(BACKENDS[kind])}")
+        found = backend_class(kind, name)
+        return found(validated(found.options_type, options, where=kind))
+
+
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name (see `recipe_names`) or path, apply `key=value` overrides, check all.
+
+    Raises:
+        AcpError: the recipe is missing, is not YAML, or holds a wrong key, type or value.
+    """
+    values = _read_yaml(source)
+    for override in overrides:
+        _apply(values, override)
+    recipe = validated(Recipe, values, where=source)
+    for kind in BACKENDS:
+        recipe.backend(kind)
+    return recipe
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(item.name[:-5] for item in RECIPES.iterdir() if item.name.endswith(".yaml"))
+
+
+def validated(model: type[Any], values: Any, where: str) -> Any:
+    """`values` as a `model`, with mistakes told in one line.
+
+    Raises:
+        AcpError: names each wrong key or value, where it stands, and the nearest known key.
+    """
+    try:
+        return model.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        lines = [_explain(model, detail) for detail in error.errors()]
+        raise AcpError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _read_yaml(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if path.suffix not in {".yaml", ".yml"} and source in recipe_names():
+        text = (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(source, recipe_names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = ", ".join(recipe_names())
+        raise AcpError(f"there is no recipe {source!r}: neither a file nor one of {known}{hint}")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise AcpError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise AcpError(f"{source}: expected a mapping of keys to values, got {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise AcpError(f"--set {override}: expected key=value, such as --set render.candidates=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise AcpError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise AcpError(f"--set {override}: {parent!r} holds a value, not keys")
+    values[last] = value
+
+
+def _explain(model: type[BaseModel], detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location) or "recipe"
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: {detail['msg'].lower()}, got {detail['input']!r}"
+    known = _keys_at(model, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return [*model.model_fields]

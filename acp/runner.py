@@ -1,0 +1,201 @@
+"""Runs the missing shards of a build, in this process or in several ranks, and keeps the finished
+ones whatever happens to the rest."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acp.errors import AcpError
+from acp.pipeline import AdvanceOf, Pipeline
+from acp.recipe import Recipe
+from acp.rows import image_row, scene_row
+from acp.shards import Shard, plan_shards, read_marker, write_json, write_shard
+from acp.stages.base import silent
+from acp.types import ModelInfo, Scene
+
+ROWS_VERSION = 1
+"""Goes up whenever the same recipe gives other rows."""
+NOT_CONTENT = ("description", "data_set", "scenes")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A recipe on its way into a folder: what is to be done and where the work lies."""
+
+    recipe: Recipe
+    work: Path
+    models: Mapping[str, ModelInfo]
+    fingerprint: str
+
+    def shards(self) -> list[Shard]:
+        recipe = self.recipe
+        return plan_shards(recipe.scenes, recipe.scenes_per_shard, self.work / "shards")
+
+    def missing(self) -> list[Shard]:
+        return [s for s in self.shards() if read_marker(s, self.fingerprint) is None]
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts and seconds of all finished shards, added up."""
+        counts, rejects, seconds = Counter[str](), Counter[str](), Counter[str]()
+        for shard in self.shards():
+            marker = read_marker(shard, self.fingerprint)
+            if marker:
+                counts.update(marker["statistics"]["counts"])
+                rejects.update(marker["statistics"]["rejects"])
+                seconds.update(marker["statistics"]["seconds"])
+        return {"counts": dict(counts), "rejects": dict(rejects), "seconds": dict(seconds)}
+
+
+def open_build(recipe: Recipe, work: Path) -> Build:
+    """Begin a build in the folder `work`, or go on with the one that is there.
+
+    Raises:
+        MissingRequirement: a backend lacks something.
+        AcpError: `work` belongs to another recipe (the message names the fields), or cannot be
+            written.
+    """
+    models = Pipeline(recipe).info()
+    content = _content(recipe, models)
+    state_path = work / "state.json"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        before = json.loads(state_path.read_text(encoding="utf-8")) if state_path.exists() else None
+        if before is None:
+            write_json(state_path, content)
+        elif before != content:
+            raise AcpError(_difference(before, content, work))
+    except OSError as error:
+        raise storage_error(error, work) from None
+    except ValueError:
+        raise AcpError(f"{state_path}: not valid JSON; remove {work} and build again") from None
+    return Build(recipe, work, models, _fingerprint(content))
+
+
+def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
+    """What decides the bytes: the recipe without extent and speed, and what makes the data."""
+    values = recipe.model_dump(mode="json", exclude=set(NOT_CONTENT))
+    for kind in models:
+        backend = recipe.backend(kind)
+        options = backend.options.model_dump(mode="json", exclude=set(backend.speed_only))
+        values[kind] = {"backend": backend.name, **options}
+    revisions = {kind: str(model) for kind, model in models.items()}
+    return {"rows_version": ROWS_VERSION, "recipe": values, "models": revisions}
+
+
+def _fingerprint(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], work: Path) -> str:
+    old, new = dict(_flatten(before)), dict(_flatten(now))
+    changed = [
+        f"{key.removeprefix('recipe.')} was {old.get(key)!r} and is now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    return (
+        f"{work} was begun with another recipe: {'; '.join(changed)}. "
+        "Set it back, build into another folder with --out, or remove that folder"
+    )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def run_shards(
+    build: Build, shards: Sequence[Shard], advance_of: AdvanceOf = lambda name: silent
+) -> dict[int, str]:
+    """Make these shards one after another; the models stay loaded.
+
+    Returns the shards that failed, by index, with the reason; the traceback is kept in the
+    shard's folder as `error.txt`. The others are finished all the same.
+
+    Raises:
+        AcpError: what would stop every shard (a user's mistake, no space left).
+    """
+    pipeline, failed = Pipeline(build.recipe), dict[int, str]()
+    for shard in shards:
+        try:
+            _run_shard(build, pipeline, shard, advance_of)
+        except AcpError:
+            raise
+        except OSError as error:
+            if error.errno in STORAGE_ERRNOS:
+                raise storage_error(error, shard.folder) from None
+            failed[shard.index] = _keep_error(shard, error)
+        except Exception as error:  # one shard's failure must not lose the others
+            failed[shard.index] = _keep_error(shard, error)
+    return failed
+
+
+def _run_shard(build: Build, pipeline: Pipeline, shard: Shard, advance_of: AdvanceOf) -> None:
+    scenes = pipeline.run(shard.scene_ids, advance_of)
+    tables = rows_of(build, scenes)
+    statistics = {**count(scenes), "seconds": pipeline.seconds}
+    write_shard(shard, tables, build.fingerprint, statistics)
+    (shard.folder / "error.txt").unlink(missing_ok=True)
+
+
+def rows_of(build: Build, scenes: Sequence[Scene]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of `raw` and `scene_graphs` for these scenes."""
+    provenance = {
+        "recipe": build.recipe.name,
+        "fingerprint": build.fingerprint,
+        **{kind: str(model) for kind, model in build.models.items()},
+    }
+    size_wh = build.recipe.size_wh
+    return {
+        "raw": [
+            image_row(scene, candidate, size_wh, provenance)
+            for scene in scenes
+            for candidate in scene.candidates
+        ],
+        "scene_graphs": [scene_row(scene, provenance) for scene in scenes],
+    }
+
+
+def count(scenes: Sequence[Scene]) -> dict[str, dict[str, int]]:
+    """How many of what, and the rejects of scenes, candidates and objects by reason."""
+    candidates = [candidate for scene in scenes for candidate in scene.candidates]
+    kept = [candidate for candidate in candidates if not candidate.reject]
+    rejects = Counter(f"scene: {scene.reject}" for scene in scenes if scene.reject)
+    rejects.update(f"candidate: {c.reject}" for c in candidates if c.reject)
+    rejects.update(f"object of a kept image: {r}" for c in kept for r in c.reject_objects if r)
+    counts = {
+        "scenes": len(scenes),
+        "scenes rejected": sum(bool(scene.reject) for scene in scenes),
+        "candidates": len(candidates),
+        "kept": len(kept),
+        "objects": sum(not reason for c in kept for reason in c.reject_objects),
+    }
+    return {"counts": counts, "rejects": dict(rejects)}
+
+
+STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+def storage_error(error: OSError, path: Path) -> AcpError:
+    """An `OSError` about a folder, told in one line with the mend."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AcpError(f"{path}: no space left; free some and run the same command again")
+    reason = (error.strerror or str(error)).lower()
+    return AcpError(f"{path}: {reason}; choose a folder you can write with --out")
+
+
+def _keep_error(shard: Shard, error: Exception) -> str:
+    shard.folder.mkdir(parents=True, exist_ok=True)
+    (shard.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    return f"{type(error).__name__}: {error}"
