@@ -1,0 +1,1 @@
+"""CLIS, the metric: pure functions, arrays in, arrays out."""
