@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from acp.clis.features import Float64Array, PairFeatures
 from acp.clis.predicates import INVERSES, PREDICATES, canonical
@@ -31,17 +32,25 @@ LEAST_REFERENCES = 8
 """A level answers if it has at least so many references (the last one always does)."""
 
 SAME_GROUP = 0.85
-"""The similarity given to two categories of one group; weighed by the square, as published."""
+"""The similarity given to two categories of one group. As published, a similarity from 0.8 to 0.9
+weighs its square, and a reference the product of its subject's and object's weights."""
+
+FEATURES = ("area_ratio", "iou", "distance", "dx", "dy")
+
+SIZE_SLOPE = 0.75
+"""How the area ratio of real pairs grows with the ratio of the real lengths (least squares of one
+logarithm on the other over the table, all predicates; 0.5 to 0.9 by predicate). References with
+other categories are carried over to those asked for by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class References:
     """Real layouts that a candidate pair is compared with.
 
-    `features`, and beside it `weights` (0-1, how like the categories are), `subject_wh` and
-    `object_wh` (width / height of the boxes in normalised units) and the two areas (shares of the
-    image) all have shape (K,), K >= 1. `confidence` is CLIS-L's: the sum of the weights at the
-    levels that compare categories, 0.0001 of it at the others.
+    All arrays have shape (K,), K >= 1: `features`; `weights` (0-1, how like the categories are);
+    `subject_wh` and `object_wh` (width / height of the boxes in normalised units); the two areas
+    (shares of the image); `rows` (which of the priors' relations they are). `confidence` is
+    CLIS-L's: the sum of the weights at the levels that compare categories, 0.0001 of it at others.
     """
 
     features: PairFeatures
@@ -50,6 +59,7 @@ class References:
     object_wh: Float64Array
     subject_area: Float64Array
     object_area: Float64Array
+    rows: npt.NDArray[np.int_]
     level: str
     confidence: float
 
@@ -78,6 +88,8 @@ class Priors:
             groups = _group(subject), _group(object_)
             for key in ((subject, predicate, object_), (predicate, *groups, ""), (predicate,)):
                 self._rows[key].append(row)
+        lengths = [(_length(subject), _length(object_)) for subject, _, object_ in triples]
+        self._length_ratio = np.array([a / b if a and b else np.nan for a, b in lengths])
         self.references = lru_cache(maxsize=None)(self._references)
 
     def cooccurrence(self, name: str) -> Mapping[str, float]:
@@ -119,26 +131,37 @@ class Priors:
         'any'
         """
         predicate = canonical(predicate)
-        groups = _group(subject), _group(object_)
-        for level, key, weight in (
-            ("triple", (subject, predicate, object_), 1.0),
-            ("similar", (predicate, *groups, ""), SAME_GROUP**2),
-            ("predicate", (predicate,), 1.0),
-        ):
-            rows = self._rows.get(key, [])
-            enough = 1 if level == "predicate" else LEAST_REFERENCES
-            if len(rows) >= enough:
-                return self._at(np.asarray(rows), level, weight)
-        return self._at(np.arange(len(self._columns["iou"])), "any", 1.0)
+        exact = self._rows.get((subject, predicate, object_), [])
+        if len(exact) >= LEAST_REFERENCES:
+            return self._at(np.asarray(exact), "triple", 1.0)
+        similar = self._rows.get((predicate, _group(subject), _group(object_), ""), [])
+        if len(similar) >= LEAST_REFERENCES:
+            found = self._at(np.asarray(similar), "similar", SAME_GROUP**4)
+        elif rows := self._rows.get((predicate,), []):
+            found = self._at(np.asarray(rows), "predicate", 1.0)
+        else:
+            found = self._at(np.arange(len(self._length_ratio)), "any", 1.0)
+        return self._carried_over(found, _length(subject), _length(object_))
 
-    def _at(self, rows: np.ndarray, level: str, weight: float) -> References:
+    def _at(self, rows: npt.NDArray[np.int_], level: str, weight: float) -> References:
         at = {name: column[rows] for name, column in self._columns.items()}
         weights = np.full(len(rows), weight)
         trust = 1.0 if level in ("triple", "similar") else 1e-4
-        features = PairFeatures(
-            *(at.pop(name) for name in ("area_ratio", "iou", "distance", "dx", "dy"))
-        )
-        return References(features, weights, **at, level=level, confidence=trust * weights.sum())
+        features = PairFeatures(*(at.pop(name) for name in FEATURES))
+        confidence = trust * float(weights.sum())
+        return References(features, weights, **at, rows=rows, level=level, confidence=confidence)
+
+    def _carried_over(
+        self, references: References, subject_cm: float, object_cm: float
+    ) -> References:
+        """With the area ratios that the references would have if they were of these lengths."""
+        if not (subject_cm and object_cm):
+            return references
+        ratio = subject_cm / object_cm / self._length_ratio[references.rows]
+        factor = np.where(np.isfinite(ratio), ratio, 1.0) ** SIZE_SLOPE
+        features = references.features
+        features = replace(features, area_ratio=features.area_ratio * factor)
+        return replace(references, features=features)
 
 
 @cache
@@ -160,3 +183,9 @@ def _table(name: str) -> list[dict[str, str]]:
 def _group(name: str) -> str:
     category = categories().get(name)
     return category.group if category else f"({name})"
+
+
+def _length(name: str) -> float:
+    """The typical longest side in cm; 0 where it is not known."""
+    category = categories().get(name)
+    return category.longest_cm if category else 0.0

@@ -28,9 +28,9 @@ class PairFeatures:
     dx: Float64Array
     dy: Float64Array
 
-    def take(self, index: npt.ArrayLike) -> PairFeatures:
-        """The features at an index (an integer array, a mask, or None for a new axis)."""
-        return PairFeatures(*(getattr(self, f.name)[index] for f in fields(self)))
+    def reshape(self, *shape: int) -> PairFeatures:
+        """The same features in arrays of another shape."""
+        return PairFeatures(*(getattr(self, f.name).reshape(shape) for f in fields(self)))
 
 
 def pair_features(subject_xywhn: FloatArray, object_xywhn: FloatArray) -> PairFeatures:

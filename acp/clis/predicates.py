@@ -45,7 +45,7 @@ INVERSES: Mapping[str, str] = MappingProxyType(
 )
 """`a predicate b` says the same as `b inverse a`; the others have no one-word inverse."""
 
-_MOST_OVERLAP = 0.5
+_MOST_OVERLAP = 0.6
 _LEAST_OVERLAP = 0.1
 
 
@@ -101,8 +101,8 @@ def overlaps(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
     return np.asarray(length / np.maximum(smaller, 1e-6), dtype=np.float32)
 
 
-def _all(*conditions: npt.ArrayLike) -> BoolArray:
-    return np.asarray(np.logical_and.reduce(conditions), dtype=np.bool_)
+def _all(*conditions: BoolArray) -> BoolArray:
+    return np.asarray(np.logical_and.reduce(np.stack(conditions)), dtype=np.bool_)
 
 
 def _offset(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -128,7 +128,7 @@ def _next_to(a: FloatArray, b: FloatArray) -> BoolArray:
     gap = np.maximum(a[:, 0], b[:, 0]) - np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2])
     along_x, along_y = overlaps(a, b).T
     near = gap <= (a[:, 2] + b[:, 2]) / 4
-    return _all(near, along_x <= _MOST_OVERLAP, along_y >= 0.3)
+    return _all(near, along_x <= _MOST_OVERLAP, along_y >= 0.2)
 
 
 def _in_front_of(a: FloatArray, b: FloatArray) -> BoolArray:
