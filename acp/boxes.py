@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from acp.types import FloatArray, MaskArray
 
@@ -36,12 +37,12 @@ def xywhn_to_xywh_px(boxes_xywhn: FloatArray, size_wh: tuple[int, int]) -> Float
     >>> xywhn_to_xywh_px(as_boxes([[0.5, 0.5, 0.25, 0.5]]), (200, 100)).tolist()
     [[100.0, 50.0, 50.0, 50.0]]
     """
-    return (boxes_xywhn * np.array([*size_wh, *size_wh])).astype(np.float32)
+    return np.asarray(boxes_xywhn * np.array([*size_wh, *size_wh]), dtype=np.float32)
 
 
 def xywh_px_to_xywhn(boxes_xywh_px: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Pixels to normalised; the inverse of `xywhn_to_xywh_px`."""
-    return (boxes_xywh_px / np.array([*size_wh, *size_wh])).astype(np.float32)
+    return np.asarray(boxes_xywh_px / np.array([*size_wh, *size_wh]), dtype=np.float32)
 
 
 def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
@@ -53,7 +54,7 @@ def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
-def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> np.ndarray:
+def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:
     """Whether each box has an area and lies in the image, shape (N,), bool.
 
     >>> inside(as_boxes([[0, 0, 1, 1], [0.5, 0, 0.6, 1], [0.1, 0.1, 0, 0.2]])).tolist()
@@ -61,20 +62,22 @@ def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> np.ndarray:
     """
     xyxy = xywh_to_xyxy(boxes_xywhn)
     has_area = (boxes_xywhn[:, 2:] > 0).all(axis=1)
-    return has_area & (xyxy >= -tolerance).all(axis=1) & (xyxy <= 1 + tolerance).all(axis=1)
+    in_frame = ((xyxy >= -tolerance) & (xyxy <= 1 + tolerance)).all(axis=1)
+    return np.asarray(has_area & in_frame, dtype=np.bool_)
 
 
 def intersection_over_union(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
     """Row-wise overlap of two arrays of boxes, shape (N,), 0-1; 0 where both have no area.
 
-    >>> intersection_over_union(as_boxes([[0, 0, 2, 2]]), as_boxes([[1, 0, 2, 2]])).round(3).tolist()
-    [0.3330000042915344]
+    >>> intersection_over_union(as_boxes([[0, 0, 2, 2]]), as_boxes([[1, 0, 1, 2]])).tolist()
+    [0.5]
     """
     a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     intersection = np.clip(sides, 0, None).prod(axis=1)
     union = a_xywh[:, 2:].prod(axis=1) + b_xywh[:, 2:].prod(axis=1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(overlap, dtype=np.float32)
 
 
 def masks_to_xywh_px(masks: MaskArray) -> FloatArray:

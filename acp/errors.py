@@ -10,5 +10,5 @@ class AcpError(Exception):
     """
 
 
-class MissingRequirement(AcpError):
+class MissingRequirementError(AcpError):
     """A package or an asset that a backend needs is not there."""

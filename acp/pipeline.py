@@ -9,7 +9,7 @@ from typing import cast
 
 from acp.backends.base import LLM, Backend, Missing, Renderer, Scorer, Segmenter
 from acp.backends.registry import BACKENDS
-from acp.errors import MissingRequirement
+from acp.errors import MissingRequirementError
 from acp.priors import default_priors
 from acp.recipe import Recipe
 from acp.stages.base import Advance, Stage, silent
@@ -41,7 +41,7 @@ class Pipeline:
         """Id, revision and licence of each backend, by kind. Loads nothing.
 
         Raises:
-            MissingRequirement: a package or an asset is not there.
+            MissingRequirementError: a package or an asset is not there.
         """
         self.require()
         return {kind: backend.info() for kind, backend in self.backends.items()}
@@ -50,7 +50,7 @@ class Pipeline:
         """Check that every backend finds what it needs.
 
         Raises:
-            MissingRequirement: names what is missing and how to get it.
+            MissingRequirementError: names what is missing and how to get it.
         """
         lacking: list[tuple[str, Missing]] = [
             (f"{kind} {backend.name!r}", missing)
@@ -59,7 +59,7 @@ class Pipeline:
         ]
         if lacking:
             text = "; ".join(f"{who} needs {m.what}: {m.mend}" for who, m in lacking)
-            raise MissingRequirement(text)
+            raise MissingRequirementError(text)
 
     @cached_property
     def stages(self) -> list[Stage]:

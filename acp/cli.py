@@ -1,0 +1,136 @@
+"""The command line. Each command is a thin layer over the library; errors are one line each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import acp
+from acp.errors import AcpError
+
+app = typer.Typer(
+    help="Auto Cherry-Picker: synthetic training data from a list of concepts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+assets_app = typer.Typer(help="Pictures of the embedded default.", no_args_is_help=True)
+cutouts_app = typer.Typer(help="Banks of cut-outs for the cutpaste renderer.", no_args_is_help=True)
+app.add_typer(assets_app, name="assets")
+app.add_typer(cutouts_app, name="cutouts")
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. render.candidates=2."),
+]
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one line on standard error and exit code 1."""
+    try:
+        app()
+    except AcpError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def build(
+    recipe: Annotated[str, typer.Argument(help="Name or path of a recipe.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set. [default: build/<data_set>]"),
+    ] = None,
+    overrides: SetOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Make only the first N scenes; later builds go on from there."),
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that share the shards.")] = 1,
+) -> None:
+    """Make a data set, or go on with one that was interrupted."""
+    from acp.build_command import build_data_set
+
+    for line in build_data_set(recipe, out, overrides or [], limit, nproc):
+        typer.echo(line)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show only this one.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="All keys, with every default.")] = False,
+    overrides: SetOption = None,
+) -> None:
+    """List the recipes, or show one with every key spelled out."""
+    import yaml
+
+    from acp.recipe import load_recipe, recipe_names
+
+    for each in [name] if name else recipe_names():
+        recipe = load_recipe(each, overrides or [])
+        if show:
+            typer.echo(yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True))
+        else:
+            typer.echo(f"{recipe.name:<16} {recipe.description}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which backends can run here, what is missing and how to get it."""
+    from acp.doctor import report
+
+    for line in report():
+        typer.echo(line)
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="Folder or Hub id of a data set.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (.jpg or .png).")] = Path(
+        "contact_sheet.jpg"
+    ),
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 12,
+) -> None:
+    """Draw a contact sheet: candidates with boxes, masks and scores, picks and rejects."""
+    from acp.contact_sheet import rows_of_data_set, write_contact_sheet
+
+    drawn = write_contact_sheet(rows_of_data_set(dataset), out, scenes)
+    typer.echo(f"{drawn} scenes drawn in {out}")
+
+
+@assets_app.command("fetch")
+def assets_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
+) -> None:
+    """Fetch and unpack photographs (without root) that the recipe `demo` needs."""
+    from acp.assets import ASSETS, fetch
+
+    fetch(names or list(ASSETS))
+
+
+@cutouts_app.command("from-coco")
+def cutouts_from_coco(
+    instances: Annotated[Path, typer.Argument(help="COCO-format JSON with masks.")],
+    images: Annotated[Path, typer.Argument(help="Folder of its images.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the bank to write.")],
+) -> None:
+    """Cut objects out of a COCO-format data set into a bank (`--set renderer.bank=FOLDER`)."""
+    from acp.cutouts import from_coco
+
+    typer.echo(from_coco(instances, images, out))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(acp.__version__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What is installed here, which backends can run, and how to get what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+
+import acp
+from acp.backends.registry import BACKENDS, backend_class
+from acp.home import acp_home
+
+PACKAGES = (
+    "datasets",
+    "huggingface_hub",
+    "evaluate",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "diffusers",
+    "accelerate",
+)
+
+
+def report() -> Iterator[str]:
+    """The lines that `acp doctor` prints."""
+    yield f"acp {acp.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    yield f"accelerator: {_accelerator()}"
+    home = acp_home()
+    parent = next(path for path in (home, *home.parents) if path.exists())
+    free_gb = shutil.disk_usage(parent).free / 1e9
+    yield f"cache: {home} ({free_gb:.0f} GB free)"
+    yield ""
+    yield from (f"{name:<18} {_version(name)}" for name in PACKAGES)
+    for kind, names in BACKENDS.items():
+        yield ""
+        yield f"{kind}:"
+        for name in names:
+            yield from _backend_lines(kind, name)
+
+
+def _backend_lines(kind: str, name: str) -> Iterator[str]:
+    backend = backend_class(kind, name)
+    missing = backend().missing()
+    yield f"  {'ok     ' if not missing else 'missing'} {name:<12} {backend.summary}"
+    for each in missing:
+        yield f"            needs {each.what}: {each.mend}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _accelerator() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "unknown (torch is not installed)"
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        )
+    return "none, CPU only"

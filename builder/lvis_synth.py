@@ -1,0 +1,69 @@
+"""The `datasets` builder of a recipe: it runs the pipeline for the shards that are missing and
+reads the finished ones.
+
+    builder = LvisSynth("curated", recipe="demo", work_dir="build/acp/lvis-synth.work")
+    builder.download_and_prepare("out", file_format="parquet")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from acp.ranks import complete
+from acp.recipe import load_recipe
+from acp.rows import CONFIGS, curated_row, features
+from acp.runner import Build, open_build
+from acp.shards import read_rows
+
+
+@dataclass
+class LvisSynthConfig(datasets.BuilderConfig):
+    """What to build, where its work lies, and how many processes share it.
+
+    `recipe` is a recipe's name or path; `overrides` are `key=value` strings.
+    """
+
+    recipe: str = "demo"
+    overrides: tuple[str, ...] = ()
+    work_dir: str = "build/acp/lvis-synth.work"
+    num_processes: int = 1
+
+
+class LvisSynth(datasets.ArrowBasedBuilder):
+    """Synthetic detection data; a row is an image, or a scene in `scene_graphs`."""
+
+    VERSION = datasets.Version("1.0.0")
+    BUILDER_CONFIG_CLASS = LvisSynthConfig
+    BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that `datasets` expects
+        LvisSynthConfig(name="curated", description="the picked images with their used objects"),
+        LvisSynthConfig(name="raw", description="every candidate with scores and reject reasons"),
+        LvisSynthConfig(name="scene_graphs", description="every scene with its layouts"),
+    ]
+    DEFAULT_CONFIG_NAME = CONFIGS[0]
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(features=features(self.config.name))
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        recipe = load_recipe(self.config.recipe, self.config.overrides)
+        build = open_build(recipe, Path(self.config.work_dir))
+        complete(build, self.config.num_processes)
+        return [datasets.SplitGenerator(datasets.Split.TRAIN, gen_kwargs={"build": build})]
+
+    def _generate_tables(self, build: Build) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
+        schema = self.info.features.arrow_schema
+        for shard in build.shards():
+            rows: list[Any] = [*read_rows(shard.table_path(_source_table(self.config.name)))]
+            if self.config.name == "curated":
+                rows = [row for row in map(curated_row, rows) if row is not None]
+            yield datasets.builder.Key(shard.index, 0), pa.Table.from_pylist(rows, schema=schema)
+
+
+def _source_table(config: str) -> str:
+    return "scene_graphs" if config == "scene_graphs" else "raw"

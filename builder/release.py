@@ -1,0 +1,102 @@
+"""From finished shards to a data set folder that `load_dataset` opens, in one step: readers see
+the old folder or the new one, never half of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+from acp.builder.lvis_synth import LvisSynth
+
+from acp.card import write_card
+from acp.contact_sheet import write_contact_sheet
+from acp.errors import AcpError
+from acp.rows import CONFIGS
+from acp.runner import STORAGE_ERRNOS, Build, storage_error
+from acp.shards import read_rows, write_json
+
+RECEIPT = ".acp.json"
+"""Says which build a folder holds; also what tells a folder of ours from another."""
+
+
+def work_folder(out: Path) -> Path:
+    """Where the shards of the data set `out` are kept."""
+    return out.with_name(f"{out.name}.work")
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace a folder that is not a data set of ours.
+
+    Raises:
+        AcpError: `out` exists and holds something else.
+    """
+    if out.exists() and not (out / RECEIPT).is_file() and (out.is_file() or any(out.iterdir())):
+        raise AcpError(f"{out}: exists and was not made by acp build; choose another --out")
+
+
+def is_current(build: Build, out: Path) -> bool:
+    """Whether `out` already holds exactly this build."""
+    try:
+        return bool(json.loads((out / RECEIPT).read_text(encoding="utf-8")) == _receipt(build))
+    except (OSError, ValueError):
+        return False
+
+
+def _receipt(build: Build) -> dict[str, Any]:
+    return {"fingerprint": build.fingerprint, "scenes": build.recipe.scenes}
+
+
+def release(build: Build, out: Path, num_processes: int) -> None:
+    """Run what is missing of a build and write its data set to `out`.
+
+    Raises:
+        AcpError: shards failed, the folder cannot be written or the disk is full; what was in
+            `out` stays as it was.
+    """
+    staged = build.work / "staged"
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        _write(build, staged, num_processes)
+        _swap(staged, out, build.work / "previous")
+    except OSError as error:
+        if error.errno not in STORAGE_ERRNOS:
+            raise
+        raise storage_error(error, out) from None
+
+
+def _write(build: Build, staged: Path, num_processes: int) -> None:
+    infos = {c: _write_config(build, c, staged / c, num_processes) for c in CONFIGS}
+    shutil.copyfile(build.recipe_path, staged / "recipe.yaml")
+    write_card(build, infos, staged)
+    write_contact_sheet(read_rows(staged / "raw"), staged / "contact_sheet.jpg")
+    write_json(staged / RECEIPT, _receipt(build))
+
+
+def _write_config(
+    build: Build, config: str, folder: Path, num_processes: int
+) -> datasets.DatasetInfo:
+    builder = LvisSynth(
+        config_name=config,
+        cache_dir=str(build.work / "datasets"),
+        recipe=str(build.recipe_path),
+        work_dir=str(build.work),
+        num_processes=num_processes,
+    )
+    builder.download_and_prepare(str(folder), file_format="parquet")
+    (folder / "dataset_info.json").unlink()  # the card carries it
+    files = sorted(folder.glob("*.parquet"))
+    for index, file in enumerate(files):
+        file.rename(folder / f"train-{index:05d}-of-{len(files):05d}.parquet")
+    return builder.info
+
+
+def _swap(staged: Path, out: Path, previous: Path) -> None:
+    shutil.rmtree(previous, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        out.rename(previous)
+    staged.rename(out)
+    shutil.rmtree(previous, ignore_errors=True)
