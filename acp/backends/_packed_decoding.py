@@ -1,0 +1,231 @@
+"""Constrained decoding of many short JSON answers on few threads.
+
+What is shared is computed once: the few-shot part of the prompts, a prompt that is asked several
+times with different seeds, and text that the grammar forces (fed as one chunk, not token by token).
+Near ties, which rounding noise could decide, are settled by a forward of the row alone, so that an
+answer does not depend on what shares its batch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from acp.backends._packed_cache import Chunk, PackedCache, States, Tokens, common_prefix, states_of
+from acp.backends.base import CompletionRequest
+from acp.types import Failure
+
+NEAR_TIE = 2e-3
+"""Gap of perturbed logits below which a row is decided alone; batch noise is far smaller."""
+
+_KEPT_PREFIXES, _KEPT_GRAMMARS = 4, 128
+_UNFINISHED_WORD = re.compile(r"\s?\w*$")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer on its way; the last `pending` tokens are chosen but not yet in the cache."""
+
+    index: int
+    segment: int
+    sees: frozenset[int]
+    prompt: Tokens
+    matcher: Any
+    generator: np.random.Generator
+    limit: int
+    answer: list[int] = field(default_factory=list)
+    pending: int = 1
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.prompt, *self.answer]
+
+    @property
+    def running(self) -> bool:
+        return not self.matcher.is_terminated() and len(self.answer) < self.limit
+
+    def chunk(self) -> Chunk:
+        tokens = self.tokens
+        start = len(tokens) - self.pending
+        return Chunk(tokens[start:], start, self.segment, self.sees)
+
+
+class PackedDecoder:
+    """Answers requests with a causal language model of transformers and its tokenizer.
+
+    The model computes in full precision on the CPU. `steps` and `tokens` count its forwards and
+    the tokens of the answers so far.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, temperature: float, batch_size: int) -> None:
+        import xgrammar
+
+        self._model, self._tokenizer = model, tokenizer
+        self._temperature, self._batch_size = temperature, batch_size
+        self._vocabulary = int(model.config.vocab_size)
+        self._context = int(model.config.max_position_embeddings)
+        info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=self._vocabulary)
+        self._compiler = xgrammar.GrammarCompiler(info, max_threads=1)
+        self._grammars: OrderedDict[str, Any] = OrderedDict()
+        self._prefixes: OrderedDict[Tokens, States] = OrderedDict()
+        self.steps = self.tokens = self.settled_alone = 0
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
+        """One answer a request, in order."""
+        import torch
+
+        answers: list[str | Failure] = []
+        with torch.inference_mode():
+            for start in range(0, len(requests), self._batch_size):
+                answers += self._batch(requests[start : start + self._batch_size])
+        return answers
+
+    def _batch(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
+        cache = PackedCache(self._model)
+        rows = self._rows(requests, cache)
+        running = [row for row in rows if isinstance(row, _Row) and row.running]
+        while running:
+            hidden = cache.forward([row.chunk() for row in running])
+            self.steps += 1
+            for row, state in zip(running, hidden, strict=True):
+                self._extend(row, state)
+            running = [row for row in running if row.running]
+            cache.keep(frozenset().union(*(row.sees for row in running)))
+        return [row if isinstance(row, Failure) else self._answer(row) for row in rows]
+
+    def _answer(self, row: _Row) -> str | Failure:
+        self.tokens += len(row.answer)
+        if not row.matcher.is_terminated():
+            return Failure(f"no complete answer within {row.limit} tokens")
+        text: str = self._tokenizer.decode(row.answer)
+        return text
+
+    def _rows(
+        self, requests: Sequence[CompletionRequest], cache: PackedCache
+    ) -> list[_Row | Failure]:
+        """Prompts go through the model here, one at a time and each distinct one once."""
+        prefixes: dict[Tokens, int] = {}
+        prompts: dict[Tokens, frozenset[int]] = {}
+        rows: list[_Row | Failure] = []
+        for index, request in enumerate(requests):
+            prefix, prompt = self._prompt(request)
+            if len(prompt) + request.max_new_tokens > self._context:
+                rows.append(Failure(f"the prompt has {len(prompt)} tokens, too many"))
+                continue
+            if prompt not in prompts:
+                states = self._prefix_states(prefix)
+                if prefix not in prefixes:
+                    prefixes[prefix] = cache.add(states, 0)
+                _, own = states_of(self._model, prompt[len(prefix) : -1], states)
+                prompts[prompt] = frozenset({prefixes[prefix], cache.add(own, len(prefix))})
+            rows.append(self._row(index, request, prompt, prompts[prompt], cache.new_segment()))
+        return rows
+
+    def _row(
+        self, index: int, request: CompletionRequest, prompt: Tokens, sees: frozenset[int], own: int
+    ) -> _Row:
+        import xgrammar
+
+        grammar = self._grammar(request.json_schema)
+        matcher = xgrammar.GrammarMatcher(grammar, terminate_without_stop_token=True)
+        generator = np.random.default_rng(request.seed)
+        limit = request.max_new_tokens
+        row = _Row(index, own, sees | {own}, prompt, matcher, generator, limit)
+        self._force(row)
+        return row
+
+    def _prompt(self, request: CompletionRequest) -> tuple[Tokens, Tokens]:
+        """Tokens of the messages but the last, and of the whole prompt, which begins with them."""
+        messages = [dict(message) for message in request.messages]
+        whole = self._templated(messages, add_generation_prompt=True)
+        if len(messages) < 2:
+            return whole[:1], whole
+        fixed = self._templated(messages[:-1], add_generation_prompt=False)
+        return whole[: min(common_prefix([fixed, whole]), len(whole) - 2)], whole
+
+    def _templated(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> Tokens:
+        text = self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _prefix_states(self, prefix: Tokens) -> States:
+        return _remembered(
+            self._prefixes, prefix, _KEPT_PREFIXES, lambda: states_of(self._model, prefix, [])[1]
+        )
+
+    def _grammar(self, schema: Mapping[str, Any]) -> Any:
+        text = json.dumps(schema)
+        return _remembered(
+            self._grammars,
+            text,
+            _KEPT_GRAMMARS,
+            lambda: self._compiler.compile_json_schema(text, any_whitespace=False),
+        )
+
+    def _extend(self, row: _Row, hidden: Any) -> None:
+        """Choose the row's next token and append what the grammar then forces."""
+        row.pending = 1
+        token = self._choose(row, hidden)
+        row.answer.append(token)
+        row.matcher.accept_token(token)
+        self._force(row)
+
+    def _force(self, row: _Row) -> None:
+        if row.matcher.is_terminated():
+            return
+        text = row.matcher.find_jump_forward_string()
+        forced = self._tokenizer.encode(_UNFINISHED_WORD.sub("", text), add_special_tokens=False)
+        for token in forced:
+            row.matcher.accept_token(token)
+        row.answer += forced
+        row.pending += len(forced)
+
+    def _choose(self, row: _Row, hidden: Any) -> int:
+        """Sample among the tokens that the grammar allows, with the row's own noise."""
+        allowed = self._allowed(row.matcher)
+        if len(allowed) == 1:
+            return int(allowed[0])
+        noise = np.zeros(len(allowed))
+        if self._temperature > 0:
+            noise = self._temperature * row.generator.gumbel(size=len(allowed))
+        scores = self._logits(hidden, allowed) + noise
+        second, first = np.partition(scores, -2)[-2:]
+        if first - second < NEAR_TIE:
+            self.settled_alone += 1
+            alone, _ = states_of(self._model, row.tokens, [])
+            scores = self._logits(alone[-1], allowed) + noise
+        return int(allowed[np.argmax(scores)])
+
+    def _allowed(self, matcher: Any) -> np.ndarray:
+        import xgrammar
+
+        bits = xgrammar.allocate_token_bitmask(1, self._vocabulary)
+        matcher.fill_next_token_bitmask(bits)
+        flags: np.ndarray = np.unpackbits(bits.numpy().view(np.uint8)[0], bitorder="little")
+        return np.asarray(np.flatnonzero(flags[: self._vocabulary]))
+
+    def _logits(self, hidden: Any, allowed: np.ndarray) -> np.ndarray:
+        """Logits of the allowed tokens alone, float64."""
+        weight = self._model.lm_head.weight
+        if len(allowed) < self._vocabulary // 4:
+            weight = weight[allowed]
+            return np.asarray((weight @ hidden).double().numpy())
+        return np.asarray((weight @ hidden).double().numpy())[allowed]
+
+
+def _remembered(kept: OrderedDict[Any, T], key: Any, most: int, make: Callable[[], T]) -> T:
+    if key not in kept:
+        kept[key] = make()
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return kept[key]
