@@ -56,9 +56,7 @@ class Render:
 
     def _render(self, pairs: Sequence[tuple[Scene, Candidate]]) -> list[Candidate]:
         requests = [
-            RenderRequest(
-                scene.graph, candidate.layout.boxes_xywhn, self.size_wh, candidate.seed
-            )
+            RenderRequest(scene.graph, candidate.layout.boxes_xywhn, self.size_wh, candidate.seed)
             for scene, candidate in pairs
             if scene.graph is not None
         ]
