@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from acp.errors import AcpError
+from acp.recipe import Recipe, load_recipe, recipe_names
+
+
+def test_the_recipes_that_come_along_are_valid_and_described() -> None:
+    assert {"demo", "tiny", "lvis-longtail"} <= set(recipe_names())
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.description
+        assert yaml.safe_load(yaml.safe_dump(recipe.resolved())) == recipe.resolved()
+
+
+def test_a_resolved_recipe_is_a_recipe_again(tmp_path: Path) -> None:
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(load_recipe("demo").resolved()), encoding="utf-8")
+    assert load_recipe(str(path)).resolved() == load_recipe("demo").resolved()
+
+
+@pytest.mark.parametrize("kind", ["llm", "renderer", "segmenter", "scorer"])
+@pytest.mark.parametrize("name", ["demo", "tiny"])
+def test_backends_of_the_embedded_recipes_exist(name: str, kind: str) -> None:
+    assert load_recipe(name).backend(kind).name == getattr(load_recipe(name), kind)["backend"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scens=4", "unknown key 'scens'; did you mean 'scenes'"),
+        ("render.candidats=4", "unknown key 'render.candidats'; did you mean 'candidates'"),
+        ("scenes=many", "scenes: input should be a valid integer, got 'many'"),
+        ("scenes=0", "scenes: input should be greater than or equal to 1, got 0"),
+        ("scenes=true", "scenes: input should be a valid integer"),
+        ("size_wh=[640]", "size_wh"),
+        ("size_wh=[640, 10]", "sides must be 64 to 4096"),
+        ("name=../up", "name"),
+        ("data_set=../up", "data_set"),
+        ("scenes", "expected key=value"),
+        ("scenes=[", "not a YAML value"),
+        ("seed.x=1", "holds a value"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
+    with pytest.raises(AcpError, match=r".+") as caught:
+        load_recipe("tiny", [override])
+    assert message in str(caught.value).lower() or message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("renderer.backend=cutpast", "did you mean 'cutpaste'"),
+        ("renderer.backend=7", "renderer.backend: expected one of"),
+        ("scorer.thread=1", "did you mean 'threads'"),
+    ],
+)
+def test_backend_mistakes_too(override: str, message: str) -> None:
+    recipe = load_recipe("tiny", [override])
+    with pytest.raises(AcpError, match=message):
+        recipe.backend(override.partition(".")[0])
+
+
+def test_an_unknown_recipe_suggests_the_nearest() -> None:
+    with pytest.raises(AcpError, match="did you mean 'demo'"):
+        load_recipe("dem")
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "mapping")])
+def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AcpError, match=message):
+        load_recipe(str(path))
+
+
+def test_defaults_are_described() -> None:
+    undescribed = [
+        f"{model.__name__}.{key}"
+        for model in (Recipe, *[f.annotation for f in Recipe.model_fields.values()])
+        if hasattr(model, "model_fields")
+        for key, field in model.model_fields.items()
+        if not field.description and not hasattr(field.annotation, "model_fields")
+    ]
+    assert undescribed == []
