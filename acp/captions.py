@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from acp.types import Relation
 
 _AN = re.compile(
-    r"(?!uni|us[aeiu]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|heir|x-ray", re.IGNORECASE
+    r"(?!uni|us[aeiu]|uri|eu|ewe|one\b|once\b)[aeiou]|hour|honest|heir|x-ray", re.IGNORECASE
 )
 _POSE = re.compile(r"(\w+ing|perched|seated|parked|asleep)$")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")

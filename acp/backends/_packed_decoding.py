@@ -216,10 +216,9 @@ class PackedDecoder:
     def _logits(self, hidden: Any, allowed: np.ndarray) -> np.ndarray:
         """Logits of the allowed tokens alone, float64."""
         weight = self._model.lm_head.weight
-        if len(allowed) < self._vocabulary // 4:
-            weight = weight[allowed]
-            return np.asarray((weight @ hidden).double().numpy())
-        return np.asarray((weight @ hidden).double().numpy())[allowed]
+        few = len(allowed) < self._vocabulary // 4
+        logits = (weight[allowed] @ hidden) if few else (weight @ hidden)[allowed]
+        return np.asarray(logits.double().numpy())
 
 
 def _remembered(kept: OrderedDict[Any, T], key: Any, most: int, make: Callable[[], T]) -> T:
