@@ -9,7 +9,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 
@@ -31,9 +31,9 @@ categories with the predicate; anything at all (a predicate that the priors do n
 LEAST_REFERENCES = 8
 """A level answers if it has at least so many references (the last one always does)."""
 
-SAME_GROUP = 0.85
-"""The similarity given to two categories of one group. As published, a similarity from 0.8 to 0.9
-weighs its square, and a reference the product of its subject's and object's weights."""
+SAME_GROUP = 0.95
+"""The similarity given to two categories of one group. As published, a similarity above 0.9 is its
+own weight, and a reference weighs the product of its subject's and its object's."""
 
 FEATURES = ("area_ratio", "iou", "distance", "dx", "dy")
 
@@ -83,6 +83,7 @@ class Priors:
         for a, b, images in cooccurrence:
             self._partners[a][b] = self._partners[b][a] = float(images)
         self._columns = columns
+        self._triples = triples
         self._rows: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         for row, (subject, predicate, object_) in enumerate(triples):
             groups = _group(subject), _group(object_)
@@ -99,6 +100,20 @@ class Priors:
         True
         """
         return MappingProxyType(self._partners.get(name, {}))
+
+    @cached_property
+    def typical_aspects(self) -> Mapping[str, float]:
+        """Width / height in pixels by category: the median of the boxes seen, taken in images of
+        4:3, where there are at least so many as a level of references needs."""
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for row, (subject, _, object_) in enumerate(self._triples):
+            found[subject].append(self._columns["subject_wh"][row])
+            found[object_].append(self._columns["object_wh"][row])
+        return {
+            name: float(np.median(aspects)) * 4 / 3
+            for name, aspects in found.items()
+            if len(aspects) >= LEAST_REFERENCES
+        }
 
     def draw_relations(
         self, names: Sequence[str], habitats: Sequence[str], rng: np.random.Generator
@@ -133,23 +148,31 @@ class Priors:
         predicate = canonical(predicate)
         exact = self._rows.get((subject, predicate, object_), [])
         if len(exact) >= LEAST_REFERENCES:
-            return self._at(np.asarray(exact), "triple", 1.0)
+            return self._at(exact, "triple")
         similar = self._rows.get((predicate, _group(subject), _group(object_), ""), [])
         if len(similar) >= LEAST_REFERENCES:
-            found = self._at(np.asarray(similar), "similar", SAME_GROUP**4)
+            found = self._at(similar, "similar")
+            found = _weighed(found, [self._alike(row, subject, object_) for row in similar])
         elif rows := self._rows.get((predicate,), []):
-            found = self._at(np.asarray(rows), "predicate", 1.0)
+            found = self._at(rows, "predicate")
         else:
-            found = self._at(np.arange(len(self._length_ratio)), "any", 1.0)
+            found = self._at(range(len(self._triples)), "any")
         return self._carried_over(found, _length(subject), _length(object_))
 
-    def _at(self, rows: npt.NDArray[np.int_], level: str, weight: float) -> References:
-        at = {name: column[rows] for name, column in self._columns.items()}
-        weights = np.full(len(rows), weight)
-        trust = 1.0 if level in ("triple", "similar") else 1e-4
+    def _at(self, rows: Sequence[int], level: str) -> References:
+        at = {name: column[np.asarray(rows)] for name, column in self._columns.items()}
         features = PairFeatures(*(at.pop(name) for name in FEATURES))
-        confidence = trust * float(weights.sum())
-        return References(features, weights, **at, rows=rows, level=level, confidence=confidence)
+        confidence = len(rows) * (1.0 if level in ("triple", "similar") else 1e-4)
+        weights = np.ones(len(rows))
+        return References(
+            features, weights, **at, rows=np.asarray(rows), level=level, confidence=confidence
+        )
+
+    def _alike(self, row: int, subject: str, object_: str) -> float:
+        """The weight of a relation of the priors whose categories have the same groups."""
+        other_subject, _, other_object = self._triples[row]
+        differing = (other_subject != subject) + (other_object != object_)
+        return float(SAME_GROUP**differing)
 
     def _carried_over(
         self, references: References, subject_cm: float, object_cm: float
@@ -178,6 +201,10 @@ def default_priors() -> Priors:
 def _table(name: str) -> list[dict[str, str]]:
     text = files("acp.data").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _weighed(references: References, weights: Sequence[float]) -> References:
+    return replace(references, weights=np.array(weights), confidence=float(sum(weights)))
 
 
 def _group(name: str) -> str:
