@@ -1,0 +1,149 @@
+"""Where to cut the picture out of a background, so that things stand on ground, fly in the sky and
+float on water, and the horizon lies about where a camera would see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from acp.backgrounds import Background
+from acp.types import FloatArray
+
+_TRIES = 32
+# How far, in heights of the picture, a thing may leave the part of the photograph it belongs to.
+_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What has to be placed: its box `[x, y, w, h]`, 0-1, its habitat and its real height."""
+
+    box_xywhn: tuple[float, float, float, float]
+    habitat: str
+    height_cm: float
+
+    @property
+    def bottom(self) -> float:
+        return self.box_xywhn[1] + self.box_xywhn[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A window of a background, in fractions of the photograph, mirrored or not.
+
+    `misfit` is how far the worst placed thing is from where it belongs, in heights of the picture.
+    """
+
+    background: Background
+    left: float
+    top: float
+    width: float
+    height: float
+    mirrored: bool
+    misfit: float
+
+    @property
+    def fits(self) -> bool:
+        return self.misfit <= _TOLERANCE
+
+    @property
+    def ground(self) -> float:
+        """Where the ground begins in the picture; below 0 where it fills the picture."""
+        return (self.background.ground - self.top) / self.height
+
+    @property
+    def light(self) -> str:
+        """Where the light comes from in the picture."""
+        mirror = {"left": "right", "right": "left"} if self.mirrored else {}
+        return mirror.get(self.background.light, self.background.light)
+
+    def picture(self, size_wh: tuple[int, int]) -> FloatArray:
+        """The window at the size of the picture, (H, W, 3), 0-255."""
+        pixels = self.background.pixels()
+        height, width = pixels.shape[:2]
+        box = (
+            self.left * width,
+            self.top * height,
+            min((self.left + self.width) * width, width),
+            min((self.top + self.height) * height, height),
+        )
+        image = Image.fromarray(pixels).resize(
+            size_wh, Image.Resampling.LANCZOS, box=box, reducing_gap=2
+        )
+        if self.mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(image, dtype=np.float32)
+
+
+def choose_frame(
+    background: Background,
+    things: Sequence[Thing],
+    size_wh: tuple[int, int],
+    rng: np.random.Generator,
+) -> Frame:
+    """The best of some random windows of a background."""
+    largest, smallest = _heights(background, size_wh)
+    aspect = _width_of_height(background, size_wh)
+    best, least = None, float("inf")
+    for _ in range(_TRIES):
+        height = largest - (largest - smallest) * rng.random() ** 1.5
+        top = rng.uniform(background.top, max(background.bottom - height, background.top))
+        left = rng.uniform(background.left, max(background.right - aspect * height, background.left))
+        frame = Frame(background, left, top, aspect * height, height, False, 0.0)
+        misfit, strangeness = _misfit(frame, things), _strangeness(frame, things)
+        cost = 20 * max(misfit - _TOLERANCE / 2, 0) + strangeness + 0.04 * rng.random()
+        if cost < least:
+            least = cost
+            best = Frame(background, left, top, aspect * height, height, False, misfit)
+    assert best is not None  # noqa: S101
+    mirrored = bool(rng.random() < 0.5)
+    return Frame(background, best.left, best.top, best.width, best.height, mirrored, best.misfit)
+
+
+def _width_of_height(background: Background, size_wh: tuple[int, int]) -> float:
+    height, width = background.pixels().shape[:2]
+    return size_wh[0] / size_wh[1] * height / width
+
+
+def _heights(background: Background, size_wh: tuple[int, int]) -> tuple[float, float]:
+    """The largest window that fits, and the smallest that need not be enlarged by much."""
+    height = background.pixels().shape[0]
+    largest = min(
+        background.bottom - background.top,
+        (background.right - background.left) / _width_of_height(background, size_wh),
+    )
+    return largest, min(largest, 0.8 * size_wh[1] / height)
+
+
+def _misfit(frame: Frame, things: Sequence[Thing]) -> float:
+    background = frame.background
+    water = [
+        (edge - frame.top) / frame.height
+        for edge in (background.water_top, background.water_bottom)
+    ]
+    excess = [0.0]
+    for thing in things:
+        if thing.habitat in {"ground", "surface"}:
+            excess.append(frame.ground + 0.02 - thing.bottom)
+        elif thing.habitat == "water":
+            excess += [water[0] - thing.bottom, thing.bottom - water[1]]
+    return max(excess)
+
+
+def _strangeness(frame: Frame, things: Sequence[Thing]) -> float:
+    """How unlike a photograph the horizon lies, and how much of what flies is not before the sky."""
+    standing = [thing for thing in things if thing.habitat in {"ground", "surface"}]
+    sky = (frame.background.sky_bottom - frame.top) / frame.height
+    below_sky = [max(thing.bottom - sky, 0) for thing in things if thing.habitat == "air"]
+    strange = sum(below_sky)
+    if standing:
+        # The horizon lies at the height of the camera: above a rabbit, across an elephant.
+        horizons = [
+            thing.bottom - frame.background.camera_cm / thing.height_cm * thing.box_xywhn[3]
+            for thing in standing
+        ]
+        strange += abs(frame.ground - max(float(np.median(horizons)), -0.4))
+    return strange
