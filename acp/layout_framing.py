@@ -13,7 +13,7 @@ NEAREST = (0.84, 0.95)
 HIGHEST = 0.57
 """No bottom edge of a thing that stands is higher up than this."""
 HORIZON = 0.3
-LARGEST = (0.42, 0.75)
+LARGEST, LARGEST_ALONE = (0.42, 0.75), (0.5, 0.8)
 """How much of the image's width or height the largest thing fills, from and to."""
 MARGIN = 0.03
 
@@ -96,7 +96,8 @@ def _scale(
 ) -> Float64Array:
     """The factor that fills the frame and keeps everything inside it, (P,)."""
     largest = np.maximum(w, at.h).max(axis=1)
-    wanted = rng.uniform(*LARGEST, len(w)) / largest
+    fill = LARGEST_ALONE if w.shape[1] == 1 else LARGEST
+    wanted = rng.uniform(*fill, len(w)) / largest
     extent = (x + w / 2).max(axis=1) - (x - w / 2).min(axis=1)
     limits = [wanted, (1 - 2 * MARGIN) / extent]
     for index in range(w.shape[1]):

@@ -52,8 +52,8 @@ class LayOut:
 
     `layouts` then holds every proposal: those that go on first, with an empty `reason`, the best
     first; then the others, each with the reason. A scene without relations has no CLIS-L: its
-    layouts have `clis_l` None and keep their order, those of the priors first. Proposals of the model
-    that are no layout at all are counted in the scene's notes.
+    layouts have `clis_l` None and keep their order, those of the priors first. What the model wrote
+    that is no layout at all is counted in the scene's notes.
     """
 
     name: ClassVar[str] = "lay out"
