@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -122,6 +123,10 @@ class Combine:
         self._log_cm = np.log([category.longest_cm for category in self._pool])
         self._looks = [len(inventory.looks[name]) if inventory else 2 for name in self._names]
         self._walk = self._walk_order()
+        self._affinity = cache(self._affinity_of)
+        self._balance = np.ones(len(self._pool))
+        if settings.concepts is not None:
+            self._balance = self._balancing()
 
     def __call__(self, scenes: Sequence[Scene], advance: Advance = silent) -> list[Scene]:
         """Scenes with `seed` and `concepts`."""
@@ -168,13 +173,27 @@ class Combine:
         if draw.random() < self.settings.repeat_chance and repeatable:
             return int(draw.choice(repeatable))
         weights = np.prod([self._affinity(index) for index in chosen], axis=0)
-        weights = weights ** (1 / len(chosen)) * self._fits(chosen)
+        weights = weights ** (1 / len(chosen)) * self._fits(chosen) * self._balance
         weights[list(chosen)] = 0
         if not weights.any():
             return None
         return int(draw.choice(len(weights), p=_normalised(weights)))
 
-    def _affinity(self, index: int) -> Float64Array:
+    def _balancing(self) -> Float64Array:
+        """Factors by which all of the pool are partners about equally often, shape (pool,).
+
+        Rows and columns of the affinities are scaled in turn until all have the same sum.
+        """
+        indices = range(len(self._pool))
+        pairs = np.stack([self._affinity_of(index) * self._fits([index]) for index in indices])
+        np.fill_diagonal(pairs, 0)
+        factors = np.ones(len(pairs))
+        for _ in range(30):
+            rows = np.maximum((pairs * factors).sum(axis=1, keepdims=True), 1e-12)
+            factors /= np.maximum((pairs * factors / rows).sum(axis=0), 1e-3)
+        return np.asarray(factors / factors.max())
+
+    def _affinity_of(self, index: int) -> Float64Array:
         """How well each category of the pool goes with one of them, shape (pool,), 0 or more."""
         category = self._pool[index]
         kind = np.array([_kinship(category.group, other.group) for other in self._pool])
