@@ -47,9 +47,13 @@ class Named:
         return cls(noun, ", ".join(before), pose, " and ".join(after))
 
     def phrase(self, with_pose: bool) -> str:
-        """Without an article; the pose, where wanted, comes first ("standing brown horse")."""
-        words = (self.pose if with_pose else "", self.adjectives, self.noun, self.addition)
-        return " ".join(filter(None, words))
+        """Without an article; the pose, where wanted, comes first ("grazing brown horse").
+
+        Standing goes without saying, and so does the colour of an orange.
+        """
+        pose = self.pose if with_pose and self.pose != "standing" else ""
+        adjectives = "" if self.adjectives == self.noun else self.adjectives
+        return " ".join(filter(None, (pose, adjectives, self.noun, self.addition)))
 
 
 def with_article(phrase: str) -> str:
@@ -150,8 +154,9 @@ class _Teller:
         self.order.append(index)
         new = self.objects[index]
         alike = [o for o in before if o.noun == new.noun and new.adjectives in ("", o.adjectives)]
-        phrase = new.phrase(with_pose)
-        return f"another {phrase}" if alike else with_article(phrase)
+        if alike:
+            return f"another {new.phrase(with_pose=False)}"
+        return with_article(new.phrase(with_pose))
 
     def _again(self, index: int) -> str:
         """ "the cow" where there is one cow, else "the brown cow", else "the second brown cow"."""

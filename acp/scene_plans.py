@@ -73,15 +73,17 @@ class FilledPlan:
         relations: tuple[Relation, ...],
         inventory: Inventory,
         openings: tuple[str, ...],
+        most_places: int,
         rng: np.random.Generator,
     ) -> FilledPlan:
-        """Offer what the inventory has.
+        """Offer what the inventory has; of the places that fit, up to `most_places` by chance.
 
         Raises:
             ValueError: it has no look of a category, or no place for all of them.
         """
         looks = _looks(categories, inventory, rng)
-        return cls(categories, relations, looks, places_for(categories, inventory), openings)
+        places = rng.permutation(places_for(categories, inventory)).tolist()
+        return cls(categories, relations, looks, tuple(places[:most_places]), openings)
 
     def schema(self) -> Schema:
         wordings = [PREDICATES.get(r.predicate, (r.predicate,)) for r in self.relations]

@@ -42,6 +42,9 @@ class DescribeSettings(Settings):
     openings: tuple[str, ...] = Field(
         OPENINGS, description="sentences to begin a caption with, with {objects} and {place}"
     )
+    most_places: int = Field(
+        3, ge=1, description="fitting places the model chooses from; a small one repeats itself"
+    )
     longest_caption: int = Field(400, ge=40, description="characters of a caption in free words")
     max_attempts: int = Field(3, ge=1, description="answers asked for before a scene is rejected")
     max_new_tokens: int = Field(512, ge=16, description="longest answer of the language model")
@@ -139,7 +142,7 @@ class Describe:
             own = self.settings.relations_from == "llm"
             relations = None if own else self._relations(scene, categories)
             return FreePlan(categories, relations, self.settings.longest_caption)
-        draw = rng(self.seed, "looks", scene.scene_id)
+        draw = rng(self.seed, "choices", scene.scene_id)
         relations = self._relations(scene, categories)
         return FilledPlan.make(categories, relations, self.inventory, self.settings.openings, draw)
 
