@@ -85,8 +85,8 @@ def _frequencies(folder: Path) -> list[tuple[str, int, int]]:
 
     counts: Counter[tuple[str, str]] = Counter()
     for file in sorted((folder / "curated").glob("*.parquet")):
-        columns = ["objects.category", "objects.frequency"]
-        for row in pq.read_table(file, columns=columns).column("objects").to_pylist():
+        table = pq.ParquetFile(file).read(columns=["objects.category", "objects.frequency"])
+        for row in table.column("objects").to_pylist():
             counts.update(zip(row["frequency"], row["category"], strict=True))
     return [
         (

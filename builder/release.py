@@ -85,9 +85,11 @@ def _write_config(
         work_dir=str(build.work),
         num_processes=num_processes,
     )
-    builder.download_and_prepare(str(folder), file_format="parquet")
-    (folder / "dataset_info.json").unlink()  # the card carries it
-    files = sorted(folder.glob("*.parquet"))
+    written = build.work / "parquet" / config
+    shutil.rmtree(written, ignore_errors=True)
+    builder.download_and_prepare(str(written), file_format="parquet")
+    files = sorted(written.glob("*.parquet"))
+    folder.mkdir(parents=True)
     for index, file in enumerate(files):
         file.rename(folder / f"train-{index:05d}-of-{len(files):05d}.parquet")
     return builder.info

@@ -12,8 +12,9 @@ and nothing of attributes, actions or relations.
 - Image: 0.5 global + 0.5 mean(instance), as CLIS-I does; the global score alone where no object
   could be scored.
 
-Scores go through a logistic curve that puts the recommended threshold at 60. The constants were
-fitted on half of the pictures of `benchmarks/embedded_scorer.py`; it reports the other half.
+Scores go through a logistic curve that puts the recommended threshold at 60. The threshold was
+fitted on half 0 of the pictures of `benchmarks/embedded_scorer.py`; the formula was chosen on both
+halves, so its figures are somewhat optimistic.
 """
 
 from __future__ import annotations
