@@ -83,7 +83,7 @@ def layout_task(
 class Limits:
     """Where a layout stops being acceptable; see `acp.stages.lay_out.LayOutSettings`."""
 
-    min_side: float
+    min_side_px: float
     max_size_error: float
     min_visible: float
 
@@ -104,8 +104,8 @@ def _checks(task: LayoutTask, boxes: FloatArray, limits: Limits) -> Sequence[tup
     outside: BoolArray = np.asarray(~within.all(axis=1), dtype=np.bool_)
     checks = [("a box is outside the image", outside)]
     for index, name in enumerate(task.names):
-        small = sides[:, index].min(axis=1) < limits.min_side
-        checks.append((f"the {_noun(name)} is smaller than {limits.min_side:g} pixels", small))
+        small = sides[:, index].min(axis=1) < limits.min_side_px
+        checks.append((f"the {_noun(name)} is smaller than {limits.min_side_px:g} pixels", small))
     checks += _size_checks(task, boxes, sides.max(axis=2), limits.max_size_error)
     checks += [
         (

@@ -8,9 +8,9 @@ from acp.clis.features import Float64Array
 from acp.layout_checks import LayoutTask
 from acp.types import FloatArray
 
-NEAREST = (0.84, 0.95)
+NEAREST = (0.86, 0.96)
 """Where the bottom edge of the nearest thing is, from and to, as shares of the image's height."""
-HIGHEST = 0.57
+HIGHEST = 0.66
 """No bottom edge of a thing that stands is higher up than this."""
 HORIZON = 0.3
 LARGEST, LARGEST_ALONE = (0.42, 0.75), (0.5, 0.8)
@@ -80,7 +80,7 @@ def _bottoms(task: LayoutTask, at: Arrangement, rng: np.random.Generator) -> Flo
     near = rng.uniform(*NEAREST, (draws, 1))
     lower = ~task.upper
     if not lower.any():
-        return np.clip(rng.uniform(0.6, 0.8, (draws, 1)) + 0.5 * at.lift, 0.4, 0.95)
+        return np.clip(rng.uniform(0.7, 0.88, (draws, 1)) + 0.4 * at.lift, 0.5, 0.95)
     distance = at.depth - at.depth[:, lower].min(axis=1, keepdims=True)
     ground = np.clip(HORIZON + (near - HORIZON) * perspective(distance), HIGHEST, None)
     sky = rng.uniform(0.25, 0.45, at.x.shape)
@@ -110,11 +110,11 @@ def _scale(
 
 
 def _rise(task: LayoutTask, h: Float64Array, bottom: Float64Array) -> Float64Array:
-    """How far to move all up, (P, 1), so that about a third of the free height is below."""
+    """How far to move all up, (P, 1), so that three tenths of the free height is below."""
     if task.upper.any():
         return np.zeros((len(h), 1))
     top, low = (bottom - h).min(axis=1), bottom.max(axis=1)
-    wanted = 0.35 * (1 - (low - top)) - (1 - low)
+    wanted = 0.3 * (1 - (low - top)) - (1 - low)
     room = np.maximum(bottom.min(axis=1) - HIGHEST, 0)
     return np.asarray(np.clip(wanted, 0, room)[:, None])
 

@@ -108,7 +108,7 @@ class _Placer:
         elif predicate in STACKED:
             offset = self._sign() * np.clip(reach, 0, STACKED[predicate] * half)
         else:
-            farthest = 1.1 if predicate == "next to" else 1.3
+            farthest = 1.1 if predicate == "next to" else 1.2
             side = self._side(known, new, predicate, forward)
             offset = side * np.clip(reach, 0.9 * half, farthest * half)
             self.at.lift[:, new] = self.at.lift[:, known] + np.clip(along_y, -0.4, 0.4)

@@ -91,7 +91,7 @@ class Priors:
                 self._rows[key].append(row)
         lengths = [(_length(subject), _length(object_)) for subject, _, object_ in triples]
         self._length_ratio = np.array([a / b if a and b else np.nan for a, b in lengths])
-        self.references = lru_cache(maxsize=None)(self._references)
+        self.references = lru_cache(maxsize=256)(self._references)
 
     def cooccurrence(self, name: str) -> Mapping[str, float]:
         """The categories seen with `name` and the number of images they share; may be empty.

@@ -121,7 +121,8 @@ def geometric_pairs(path: Path) -> Iterator[Pair]:
     for instance in sorted(data["annotations"], key=lambda found: found["id"]):
         if not instance.get("iscrowd"):
             box = _normalised(instance["bbox"], sizes[instance["image_id"]])
-            if box[2] * box[3] >= LEAST_AREA:
+            # What has no area goes on, to be counted among the dropped.
+            if not 0 < box[2] * box[3] < LEAST_AREA:
                 by_image[instance["image_id"]].append((names[instance["category_id"]], box))
     seen: Counter[tuple[str, str, str]] = Counter()
     for image in sorted(by_image):

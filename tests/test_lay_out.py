@@ -26,7 +26,7 @@ BANK = Inventory(
     settings={"on a meadow": frozenset({"ground", "air"})},
     habitats={name: "air" if name == "gull" else "ground" for name in NAMES},
 )
-LIMITS = Limits(min_side=32, max_size_error=1.2, min_visible=0.5)
+LIMITS = Limits(min_side_px=24, max_size_error=1.2, min_visible=0.5)
 
 
 class BoxSampler(Sampler):
@@ -77,7 +77,7 @@ def test_what_goes_on_keeps_its_relations_in_the_frame(count: int) -> None:
         chosen = done.layouts[0].boxes_xywhn
         assert chosen.dtype == np.float32
         assert inside(chosen).all()
-        assert (chosen[:, 2:] * SIZE_WH >= 32).all()
+        assert (chosen[:, 2:] * SIZE_WH >= 24).all()
         assert done.graph is not None
         for each in done.graph.relations:
             a, b = chosen[each.subject, None], chosen[each.object, None]
@@ -190,7 +190,7 @@ def check(names: Sequence[str], relations: Sequence[tuple[int, str, int]], boxes
         ([[0.1, 0.5, 0.3, 0.3], [0.5, 0.3, 0.4, 0.6]], ""),
         ([[0.1, 0.5, 0.3, 0.3], [0.7, 0.3, 0.4, 0.6]], "a box is outside the image"),
         ([[0.1, 0.5, 0.3, 0.0], [0.5, 0.3, 0.4, 0.6]], "a box is outside the image"),
-        ([[0.1, 0.6, 0.03, 0.3], [0.5, 0.3, 0.4, 0.6]], "the zebra is smaller than 32 pixels"),
+        ([[0.1, 0.6, 0.03, 0.3], [0.5, 0.3, 0.4, 0.6]], "the zebra is smaller than 24 pixels"),
         ([[0.6, 0.5, 0.3, 0.3], [0.1, 0.3, 0.4, 0.6]], "the zebra is not left of the giraffe"),
         ([[0.0, 0.2, 0.6, 0.7], [0.7, 0.7, 0.2, 0.2]], "the zebra looks larger than the giraffe"),
         ([[0.1, 0.1, 0.3, 0.3], [0.5, 0.0, 0.4, 0.9]], "the zebra floats"),

@@ -46,7 +46,7 @@ INVERSES: Mapping[str, str] = MappingProxyType(
 """`a predicate b` says the same as `b inverse a`; the others have no one-word inverse."""
 
 _MOST_OVERLAP = 0.6
-_LEAST_OVERLAP = 0.1
+_LEAST_OVERLAP, _MOST_GAP = 0.1, 0.5
 
 
 def canonical(predicate: str) -> str:
@@ -133,7 +133,8 @@ def _next_to(a: FloatArray, b: FloatArray) -> BoolArray:
 
 def _in_front_of(a: FloatArray, b: FloatArray) -> BoolArray:
     along_x, along_y = overlaps(a, b).T
-    return _all(_bottom(a) > _bottom(b), along_x >= _LEAST_OVERLAP, along_y >= _LEAST_OVERLAP)
+    # What lies flat may end a little below what it is in front of.
+    return _all(_bottom(a) > _bottom(b), along_x >= _LEAST_OVERLAP, along_y >= -_MOST_GAP)
 
 
 def _on(a: FloatArray, b: FloatArray) -> BoolArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from pydantic import Field, field_validator
 from acp.clis.features import Float64Array
 from acp.config import Settings
 from acp.errors import AcpError
+from acp.plausibility import Plausibility
 from acp.priors import Priors
 from acp.seeds import derive_seed, rng
 from acp.stages.base import Advance, silent
@@ -32,20 +32,6 @@ PLACES: Mapping[str, frozenset[str]] = {
 }
 """What is found together where no inventory says so."""
 
-THEMES: Mapping[str, tuple[str, ...]] = {
-    "animals": ("animal_farm", "animal_pet", "animal_wild", "bird", "insect", "sea_life"),
-    "meals": ("food_dish", "food_fruit", "food_sweet", "food_vegetable", "drink", "kitchen"),
-    "traffic": ("vehicle", "street", "aircraft", "boat", "building_part"),
-    "rooms": ("furniture", "bedroom", "bathroom", "decoration", "electronics", "office", "music"),
-    "people": ("person", "clothing", "accessory", "sport", "toy"),
-    "work": ("tool", "container", "garden_plant", "medical", "weapon", "office"),
-}
-"""Groups of the vocabulary whose things go together."""
-
-SAME_GROUP, SAME_THEME, UNRELATED = 4.0, 1.5, 0.02
-SEEN_TOGETHER = 4.0
-"""The weight of a pair of categories is one of the first three, and this times log(1 + images)."""
-
 
 class CombineSettings(Settings):
     """Which concepts, how many of them, and how often."""
@@ -62,7 +48,7 @@ class CombineSettings(Settings):
         description="how often a scene starts from a rare, common, frequent category",
     )
     largest_size_ratio: float = Field(
-        8.0, ge=1, description="of the real lengths of two things in a scene; twice it if seen so"
+        8.0, ge=1, description="of the real lengths of two things; twice it if often seen together"
     )
     repeat_chance: float = Field(
         0.1, ge=0, le=1, description="chance that a further object is of a category already there"
@@ -115,15 +101,13 @@ class Combine:
         """Raises AcpError for a concept that is unknown or that the renderer cannot draw."""
         self.settings = settings
         self.recipe_seed = recipe_seed
-        self._priors = priors
         self._pool = _pool(settings, inventory)
         self._names = [category.name for category in self._pool]
         self._places = _places(inventory)
         self._habitats = [_habitat(category, inventory) for category in self._pool]
-        self._log_cm = np.log([category.longest_cm for category in self._pool])
         self._looks = [len(inventory.looks[name]) if inventory else 2 for name in self._names]
         self._walk = self._walk_order()
-        self._affinity = cache(self._affinity_of)
+        self._plausible = Plausibility(self._pool, priors, settings.largest_size_ratio)
         self._balance = np.ones(len(self._pool))
         if settings.concepts is not None:
             self._balance = self._balancing()
@@ -172,7 +156,7 @@ class Combine:
         repeatable = [index for index in chosen if self._looks[index] > 1]
         if draw.random() < self.settings.repeat_chance and repeatable:
             return int(draw.choice(repeatable))
-        weights = np.prod([self._affinity(index) for index in chosen], axis=0)
+        weights = np.prod([self._plausible.partners(index) for index in chosen], axis=0)
         weights = weights ** (1 / len(chosen)) * self._fits(chosen) * self._balance
         weights[list(chosen)] = 0
         if not weights.any():
@@ -185,27 +169,15 @@ class Combine:
         Rows and columns of the affinities are scaled in turn until all have the same sum.
         """
         indices = range(len(self._pool))
-        pairs = np.stack([self._affinity_of(index) * self._fits([index]) for index in indices])
+        pairs = np.stack(
+            [self._plausible.partners(index) * self._fits([index]) for index in indices]
+        )
         np.fill_diagonal(pairs, 0)
         factors = np.ones(len(pairs))
         for _ in range(30):
             rows = np.maximum((pairs * factors).sum(axis=1, keepdims=True), 1e-12)
             factors /= np.maximum((pairs * factors / rows).sum(axis=0), 1e-3)
         return np.asarray(factors / factors.max())
-
-    def _affinity_of(self, index: int) -> Float64Array:
-        """How well each category of the pool goes with one of them, shape (pool,), 0 or more."""
-        category = self._pool[index]
-        kind = np.array([_kinship(category.group, other.group) for other in self._pool])
-        seen = self._seen(index)
-        apart = np.abs(self._log_cm - self._log_cm[index])
-        limit = self.settings.largest_size_ratio * np.where(seen > 0, 2, 1)
-        near = np.exp(-((apart / 1.5) ** 2)) * (apart <= np.log(limit) + 1e-9)
-        return np.asarray((kind + SEEN_TOGETHER * np.log1p(seen)) * near)
-
-    def _seen(self, index: int) -> Float64Array:
-        partners = self._priors.cooccurrence(self._names[index])
-        return np.array([partners.get(name, 0.0) for name in self._names])
 
     def _fits(self, chosen: Iterable[int]) -> Float64Array:
         """1 where some place has room for a category beside those chosen, else 0."""
@@ -222,13 +194,6 @@ class Combine:
 def _normalised(weights: Sequence[float] | Float64Array) -> Float64Array:
     array = np.asarray(weights, dtype=np.float64)
     return np.asarray(array / array.sum())
-
-
-def _kinship(a: str, b: str) -> float:
-    if a == b:
-        return SAME_GROUP
-    shared = any(a in groups and b in groups for groups in THEMES.values())
-    return SAME_THEME if shared else UNRELATED
 
 
 def _places(inventory: Inventory | None) -> list[frozenset[str]]:

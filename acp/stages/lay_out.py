@@ -38,7 +38,9 @@ class LayOutSettings(Settings):
     min_clis_l: float | None = Field(
         None, ge=-100, le=100, description="least CLIS-L; null: it only ranks"
     )
-    min_side: float = Field(32.0, gt=0, description="least side of a box in pixels")
+    min_side: float = Field(
+        0.05, ge=0, lt=1, description="least side of a box, as a share of the shorter image side"
+    )
     max_size_error: float = Field(
         1.2, ge=1, description="how much larger the really smaller of two things may look"
     )
@@ -73,7 +75,11 @@ class LayOut:
         self.recipe_seed = recipe_seed
         self.size_wh = size_wh
         self.llm = llm if llm and llm.writes_boxes and settings.llm_proposals else None
-        self.limits = Limits(settings.min_side, settings.max_size_error, settings.min_visible)
+        self.limits = Limits(
+            min_side_px=settings.min_side * min(size_wh),
+            max_size_error=settings.max_size_error,
+            min_visible=settings.min_visible,
+        )
 
     def __call__(self, scenes: Sequence[Scene], advance: Advance = silent) -> list[Scene]:
         """Scenes with `layouts`, or with a `reject` where no proposal is sound."""
