@@ -142,9 +142,14 @@ class Describe:
             own = self.settings.relations_from == "llm"
             relations = None if own else self._relations(scene, categories)
             return FreePlan(categories, relations, self.settings.longest_caption)
-        draw = rng(self.seed, "choices", scene.scene_id)
-        relations = self._relations(scene, categories)
-        return FilledPlan.make(categories, relations, self.inventory, self.settings.openings, draw)
+        return FilledPlan.make(
+            categories,
+            self._relations(scene, categories),
+            self.inventory,
+            self.settings.openings,
+            self.settings.most_places,
+            rng(self.seed, "choices", scene.scene_id),
+        )
 
     def _relations(self, scene: Scene, categories: Sequence[Category]) -> tuple[Relation, ...]:
         known = self.inventory.habitats if self.inventory else {}
