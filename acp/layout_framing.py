@@ -13,7 +13,7 @@ NEAREST = (0.86, 0.96)
 HIGHEST = 0.66
 """No bottom edge of a thing that stands is higher up than this."""
 HORIZON = 0.3
-LARGEST, LARGEST_ALONE = (0.42, 0.75), (0.5, 0.8)
+LARGEST, LARGEST_ALONE = (0.48, 0.8), (0.52, 0.85)
 """How much of the image's width or height the largest thing fills, from and to."""
 MARGIN = 0.03
 

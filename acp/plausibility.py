@@ -20,7 +20,7 @@ THEMES: Mapping[str, tuple[str, ...]] = {
 }
 """Groups of the vocabulary whose things go together."""
 
-SAME_GROUP, SAME_THEME, UNRELATED = 4.0, 1.5, 0.02
+SAME_GROUP, SAME_THEME, UNRELATED = 4.0, 1.5, 0.005
 SEEN_TOGETHER = 12.0
 """The weight of a pair of categories is one of the first three, and this times their association:
 the images they share over the geometric mean of what each shares with anything, 0-1."""

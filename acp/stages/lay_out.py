@@ -23,7 +23,7 @@ from acp.types import Failure, Inventory, Layout, Scene, SceneGraph
 DRAWS = 16
 """Layouts drawn from the priors for each that is proposed, so that hard scenes have sound ones."""
 
-WELL_FILLED = (0.4, 0.8)
+WELL_FILLED = (0.45, 0.85)
 """How much of the frame's width or height the largest thing fills, where there is a choice."""
 
 NOT_BEST = "not among the best"
