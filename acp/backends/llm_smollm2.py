@@ -101,6 +101,8 @@ def converted() -> Path:
     Raises:
         AcpError: the folder cannot be written.
     """
+    from safetensors import SafetensorError
+
     folder = acp_home() / "models" / f"smollm2-135m-instruct-{_version()}"
     if not folder.is_dir():
         try:
@@ -108,9 +110,9 @@ def converted() -> Path:
             with _locked(folder.with_suffix(".lock")):
                 if not folder.is_dir():
                     _convert(folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise AcpError(
-                f"cannot write {folder}: {error.strerror}; set ACP_HOME to a writable folder"
+                f"cannot write {folder}: {error}; set ACP_HOME to a writable folder with 1 GB free"
             ) from error
     return folder
 
@@ -122,6 +124,8 @@ def _convert(folder: Path) -> None:
 
     _log.info("converting SmolLM2-135M once, into %s", folder)
     source = _gguf_file()
+    for left_by_a_killed_process in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with _no_progress_bars():
@@ -161,6 +165,7 @@ def _version() -> str:
 
 def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -169,7 +174,7 @@ def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise AcpError(f"no language model in {folder}: {reason}") from error
     return PackedDecoder(model.eval(), tokenizer, options.temperature, options.batch_size)

@@ -43,7 +43,7 @@ class DescribeSettings(Settings):
         OPENINGS, description="sentences to begin a caption with, with {objects} and {place}"
     )
     most_places: int = Field(
-        3, ge=1, description="fitting places the model chooses from; a small one repeats itself"
+        2, ge=1, description="fitting places the model chooses from; a small one repeats itself"
     )
     longest_caption: int = Field(400, ge=40, description="characters of a caption in free words")
     max_attempts: int = Field(3, ge=1, description="answers asked for before a scene is rejected")
