@@ -107,7 +107,7 @@ def converted() -> Path:
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder.with_suffix(".lock")):
+            with _locked(folder.with_name(f"{folder.name}.lock")):
                 if not folder.is_dir():
                     _convert(folder)
         except (OSError, SafetensorError) as error:
