@@ -8,7 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from huggingface_hub import DatasetCardData
 
 from acp.backends.base import Scorer
@@ -77,7 +76,7 @@ def _front_matter(build: Build, infos: Mapping[str, DatasetInfo], folder: Path) 
             for config in infos
         }
     ).to_dataset_card_data(data)
-    return yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True).rstrip()
+    return str(data).rstrip()
 
 
 def _frequencies(folder: Path) -> list[tuple[str, int, int]]:

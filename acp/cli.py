@@ -120,7 +120,7 @@ def cutouts_from_coco(
     images: Annotated[Path, typer.Argument(help="Folder of its images.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bank to write.")],
 ) -> None:
-    """Cut objects out of a COCO-format data set into a bank (`--set renderer.bank=FOLDER`)."""
+    """Cut objects out of a COCO-format data set into a bank (`--set renderer.cutouts=FOLDER`)."""
     from acp.cutouts import from_coco
 
     typer.echo(from_coco(instances, images, out))

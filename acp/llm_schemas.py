@@ -117,34 +117,14 @@ def parse(answer: str, schema: Schema) -> Any:
     >>> parse('{"cow": [1, 2, 3, 4]}', layout_schema(["cow"]))
     {'cow': [1, 2, 3, 4]}
     """
+    from jsonschema import Draft202012Validator
+
     try:
         value = json.loads(answer)
     except ValueError:
         raise ValueError("the answer is not JSON") from None
-    wrong = _wrong(value, schema, "answer")
-    if wrong:
-        raise ValueError(f"the {wrong} is not as the schema asks")
+    error = next(Draft202012Validator(schema).iter_errors(value), None)
+    if error is not None:
+        slot = error.path[-1] if error.path else "answer"
+        raise ValueError(f"the {slot} is not as the schema asks")
     return value
-
-
-def _wrong(value: Any, schema: Schema, slot: str) -> str:
-    """The name of the first slot that breaks the schema, or nothing."""
-    if "enum" in schema:
-        return "" if value in schema["enum"] else slot
-    if type(value) is not _TYPES[schema["type"]]:
-        return slot
-    if isinstance(value, dict):
-        slots = schema["properties"]
-        if set(value) != set(slots):
-            return slot
-        return next(filter(None, (_wrong(value[k], s, k) for k, s in slots.items())), "")
-    if isinstance(value, list):
-        if not schema["minItems"] <= len(value) <= schema["maxItems"]:
-            return slot
-        return next(filter(None, (_wrong(each, schema["items"], slot) for each in value)), "")
-    if isinstance(value, str):
-        return "" if schema["minLength"] <= len(value) <= schema["maxLength"] else slot
-    return "" if schema["minimum"] <= value <= schema["maximum"] else slot
-
-
-_TYPES: Mapping[str, type] = {"object": dict, "array": list, "string": str, "integer": int}

@@ -12,12 +12,12 @@ from acp.pipeline import STAGE_NAMES, AdvanceOf
 @contextmanager
 def stage_bars(scenes: int, shown: bool = True) -> Iterator[AdvanceOf]:
     """Bars for `scenes` scenes; gives the function that moves the bar of a stage."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     with ExitStack() as stack:
         bars = {
             name: stack.enter_context(
-                tqdm(
+                tqdm(  # type: ignore[no-untyped-call]
                     total=scenes,
                     desc=f"{name:>8}",
                     unit=" scenes",

@@ -114,6 +114,7 @@ def _scene_features() -> dict[str, Any]:
         },
         "relations": _relation_features(),
         "layouts": List(layout),
+        "notes": Value("string"),
         "reject": Value("string"),
         "provenance": {
             "recipe": Value("string"),
@@ -148,6 +149,7 @@ def scene_row(scene: Scene, provenance: Mapping[str, str]) -> dict[str, Any]:
             }
             for layout in scene.layouts
         ],
+        "notes": "; ".join(f"{stage}: {note}" for stage, note in scene.notes.items()),
         "reject": scene.reject,
         "provenance": {key: provenance[key] for key in ("recipe", "fingerprint", "llm")},
     }

@@ -17,6 +17,7 @@ import yaml
 
 from acp.errors import AcpError
 from acp.pipeline import AdvanceOf, Pipeline
+from acp.prompts import digest
 from acp.recipe import Recipe
 from acp.rows import image_row, scene_row
 from acp.shards import Shard, plan_shards, read_marker, write_json, write_shard, write_text
@@ -101,7 +102,12 @@ def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
         for key in recipe.backend(kind).speed_only:
             del values[kind][key]
     revisions = {kind: str(model) for kind, model in models.items()}
-    return {"rows_version": ROWS_VERSION, "recipe": values, "models": revisions}
+    return {
+        "rows_version": ROWS_VERSION,
+        "recipe": values,
+        "models": revisions,
+        "prompts": digest(filter(None, (recipe.describe.prompt, recipe.lay_out.prompt))),
+    }
 
 
 def _fingerprint(content: Mapping[str, Any]) -> str:

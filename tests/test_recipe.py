@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from acp.config import Settings
 from acp.errors import AcpError
-from acp.recipe import Recipe, load_recipe, recipe_names
+from acp.recipe import load_recipe, recipe_names
+from acp.stages.combine import CombineSettings
+from acp.stages.describe import DescribeSettings
+from acp.stages.lay_out import LayOutSettings
+from acp.stages.pick import PickSettings
+from acp.stages.render import RenderSettings
 
 
 def test_the_recipes_that_come_along_are_valid_and_described() -> None:
@@ -81,12 +87,18 @@ def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> N
         load_recipe(str(path))
 
 
-def test_defaults_are_described() -> None:
+def test_every_key_of_a_recipe_is_described() -> None:
+    stages: list[type[Settings]] = [
+        CombineSettings,
+        DescribeSettings,
+        LayOutSettings,
+        RenderSettings,
+        PickSettings,
+    ]
     undescribed = [
         f"{model.__name__}.{key}"
-        for model in (Recipe, *[f.annotation for f in Recipe.model_fields.values()])
-        if hasattr(model, "model_fields")
+        for model in stages
         for key, field in model.model_fields.items()
-        if not field.description and not hasattr(field.annotation, "model_fields")
+        if not field.description
     ]
     assert undescribed == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import importlib.util
 import io
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from filelock import FileLock
 from pydantic import Field
 
 from acp.backends._packed_decoding import PackedDecoder
@@ -37,7 +37,7 @@ class SmolLM2Options(BackendOptions):
     )
     temperature: float = Field(1.0, ge=0, le=4, description="of sampling; 0 takes the likeliest")
     batch_size: int = Field(32, ge=1, description="answers written at once; speed only")
-    threads: int = Field(1, ge=1, description="CPU threads of a process; speed only")
+    threads: int = Field(1, ge=1, description="CPU threads of a process")
 
 
 class SmolLM2(LLM):
@@ -52,7 +52,7 @@ class SmolLM2(LLM):
         "transformers": _MEND,
         "xgrammar": _MEND,
     }
-    speed_only = frozenset({"batch_size", "threads"})
+    speed_only = frozenset({"batch_size"})
     options_type = SmolLM2Options
     options: SmolLM2Options
 
@@ -107,7 +107,7 @@ def converted() -> Path:
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder.with_name(f"{folder.name}.lock")):
+            with FileLock(folder.with_name(f"{folder.name}.lock")):
                 if not folder.is_dir():
                     _convert(folder)
         except (OSError, SafetensorError) as error:
@@ -178,13 +178,6 @@ def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
         reason = " ".join(str(error).split())
         raise AcpError(f"no language model in {folder}: {reason}") from error
     return PackedDecoder(model.eval(), tokenizer, options.temperature, options.batch_size)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -6,8 +6,9 @@ the last is a `## user` with `$placeholders`. Text before the first heading is f
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -57,6 +58,18 @@ def parse_prompt(text: str, where: str, placeholders: frozenset[str]) -> Prompt:
         {"role": role, "content": body} for role, body in zip(roles[:-1], bodies[:-1], strict=True)
     )
     return Prompt(examples, request)
+
+
+def digest(sources: Iterable[str]) -> str:
+    """A checksum of the packaged prompts and of these prompt files: other words, other data.
+
+    Raises:
+        AcpError: a file cannot be read.
+    """
+    found = (item.name for item in files("acp.prompts").iterdir())
+    packaged = sorted(name[:-3] for name in found if name.endswith(".md"))
+    texts = [_text(source) for source in (*packaged, *sources)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
 
 
 def _text(source: str) -> str:

@@ -34,6 +34,9 @@ class LayOutSettings(Settings):
 
     llm_proposals: int = Field(2, ge=0, le=64, description="layouts asked of the language model")
     priors_proposals: int = Field(6, ge=0, le=256, description="layouts drawn from the priors")
+    prompt: str | None = Field(
+        None, description="path of a prompt file in place of acp/prompts/lay_out.md"
+    )
     keep: int = Field(1, ge=1, le=64, description="layouts of a scene that go on, the best first")
     min_clis_l: float | None = Field(
         None, ge=-100, le=100, description="least CLIS-L; null: it only ranks"
@@ -116,6 +119,7 @@ class LayOut:
             self.settings.llm_proposals,
             [scenes[index].seed for index in asked],
             [task.typical_aspects_wh for index in asked if (task := tasks[index]) is not None],
+            self.settings.prompt,
         )
         for index, answer in zip(asked, answers, strict=True):
             written[index] = answer
