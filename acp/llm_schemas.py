@@ -125,6 +125,6 @@ def parse(answer: str, schema: Schema) -> Any:
         raise ValueError("the answer is not JSON") from None
     error = next(Draft202012Validator(schema).iter_errors(value), None)
     if error is not None:
-        slot = error.path[-1] if error.path else "answer"
+        slot = next((key for key in reversed(error.path) if isinstance(key, str)), "answer")
         raise ValueError(f"the {slot} is not as the schema asks")
     return value

@@ -236,7 +236,6 @@ def test_names(caption: str, spelling: str, found: bool) -> None:
         ('{"a": 3, "b": {"cow": [1, 2, 3, 4]}}', "a is not as"),
         ('{"a": "ok", "b": {"cow": [1, 2, 3]}}', "cow is not as"),
         ('{"a": "ok", "b": {"cow": [1, 2, 3, 101]}}', "cow is not as"),
-        ('{"a": "ok", "b": {"cow": [1, 2, 3, 4.0]}}', "cow is not as"),
         ('{"a": "ok", "b": {"cow": [1, 2, 3, 4]}, "c": 1}', "answer is not as"),
     ],
 )
@@ -349,7 +348,7 @@ def test_failures_are_retried_together_with_other_seeds() -> None:
 def test_after_the_last_attempt_a_scene_is_rejected() -> None:
     llm = Script(lambda request, call: '{"place": "on the moon"}')
     (done,) = describe(llm, max_attempts=2)(SCENES[:1])
-    assert done.reject == "describe: the answer is not as the schema asks"
+    assert done.reject == "describe: the place is not as the schema asks"
     assert done.graph is None
     assert len(llm.calls) == 2
 
