@@ -1,4 +1,4 @@
-"""apt-get and dpkg-deb in private folders, so that neither root nor the system's state is needed."""
+"""apt-get and dpkg-deb in private folders, without root or the system's own state."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def _failure(messages: str, told: str, by_hand: str) -> AcpError:
     if _NO_ROOM.search(messages):
         return AcpError(f"{told}: the disk is full; make room or set ACP_HOME elsewhere")
     if _ABSENT.search(messages):
-        return PackageAbsentError(f"{told}: the package lists of this system do not have it{by_hand}")
+        return PackageAbsentError(
+            f"{told}: the package lists of this system do not have it{by_hand}"
+        )
     if network := _NO_NETWORK.search(messages):
         return AcpError(f"{told}: no network? ({network[0].strip()}){by_hand}")
     lines = [line for line in messages.splitlines() if line.startswith(("E:", "dpkg-deb"))]

@@ -20,18 +20,18 @@ from acp.assets import asset_dir, asset_version
 from acp.errors import AcpError
 from acp.imaging import open_image
 from acp.tables import Row, inside_folder, number, one_of, read_rows
-from acp.types import ImageArray
 
 TABLE = "backgrounds.tsv"
 COLUMNS = (
     "file", "package", "setting", "habitats", "left", "top", "right", "bottom", "ground",
-    "water_top", "water_bottom", "sky_bottom", "cover", "light", "gamma", "camera_cm", "licence",
+    "water_top", "water_bottom", "sky_bottom", "cover", "light", "gamma", "neutral",
+    "camera_cm", "licence",
 )  # fmt: skip
 HABITATS = ("ground", "water", "air", "surface")
 LIGHTS = ("soft", "left", "right", "back", "none")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 # Wide enough to cut a 640 x 480 picture out of half of it.
-LARGEST_KEPT = 2200
+LARGEST_KEPT = 1800
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Background:
     `left, top, right, bottom` is used. Things stand below `ground` (2 where there is none), float
     between `water_top` and `water_bottom`, fly above `sky_bottom`. `cover` is the height in
     centimetres of what hides their feet (grass), `camera_cm` the height it was taken from, `light`
-    where the shadow falls from ("none": no shadow), `gamma` brightens where below 1.
+    the side the light comes from ("none": no shadow). `gamma` brightens where below 1, `neutral`
+    (0-1) takes a cast of colour out.
     """
 
     path: Path
@@ -59,35 +60,45 @@ class Background:
     cover: float
     light: str
     gamma: float
+    neutral: float
     camera_cm: float
     licence: str
 
-    def pixels(self) -> ImageArray:
-        """The photograph, (H, W, 3), at most `LARGEST_KEPT` pixels wide.
+    def photograph(self) -> Image.Image:
+        """What is used of the photograph, in RGB, at most `LARGEST_KEPT` pixels wide.
 
         Raises:
             AcpError: not a readable image.
         """
-        return _pixels(self.path, self.gamma)
+        return _photograph(self)
 
 
 @lru_cache(maxsize=12)
-def _pixels(path: Path, gamma: float) -> ImageArray:
-    with open_image(path) as image:
-        image.draft("RGB", (LARGEST_KEPT, LARGEST_KEPT))
+def _photograph(background: Background) -> Image.Image:
+    with open_image(background.path) as image:
+        decoded_width = round(LARGEST_KEPT / (background.right - background.left))
+        image.draft("RGB", (decoded_width, round(decoded_width * image.height / image.width)))
         try:
             rgb = image.convert("RGB")
         except (OSError, SyntaxError) as error:
-            raise AcpError(f"{path}: not a readable image") from error
-    if rgb.width > LARGEST_KEPT:
-        rgb = rgb.resize(
-            (LARGEST_KEPT, round(rgb.height * LARGEST_KEPT / rgb.width)),
-            Image.Resampling.LANCZOS,
-            reducing_gap=3,
-        )
-    if gamma != 1:
-        rgb = rgb.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
-    return np.asarray(rgb)
+            raise AcpError(f"{background.path}: not a readable image") from error
+    left, right = (round(x * rgb.width) for x in (background.left, background.right))
+    top, bottom = (round(y * rgb.height) for y in (background.top, background.bottom))
+    used = rgb.crop((left, top, right, bottom))
+    if used.width > LARGEST_KEPT:
+        size = (LARGEST_KEPT, round(used.height * LARGEST_KEPT / used.width))
+        used = used.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    toned: Image.Image = used.point(_tone_curves(used, background.gamma, background.neutral))
+    return toned
+
+
+def _tone_curves(image: Image.Image, gamma: float, neutral: float) -> list[int]:
+    """A table for each channel: brightness by `gamma`, the mean pulled to grey by `neutral`."""
+    means = np.asarray(image.resize((8, 8), Image.Resampling.BOX)).reshape(-1, 3).mean(axis=0)
+    gains = (means.mean() / np.maximum(means, 1)) ** neutral
+    levels = np.arange(256) / 255
+    curves = [np.clip(255 * (levels**gamma) * gain + 0.5, 0, 255) for gain in gains]
+    return [int(value) for curve in curves for value in curve]
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class BackgroundBank:
 
     @property
     def settings(self) -> Mapping[str, frozenset[str]]:
-        """Each setting with what it offers in every one of its photographs, in the table's order."""
+        """Each setting, in the table's order, with what all of its photographs offer."""
         offered: dict[str, frozenset[str]] = {}
         for background in self.backgrounds:
             habitats = offered.get(background.setting, background.habitats)
@@ -127,9 +138,7 @@ def packaged_bank() -> BackgroundBank:
     Raises:
         MissingRequirementError: a package has not been fetched.
     """
-    listed = [
-        _background(row, asset_dir(row["package"]), place) for place, row in _packaged_rows()
-    ]
+    listed = [_background(row, asset_dir(row["package"]), place) for place, row in _packaged_rows()]
     present = tuple(background for background in listed if background.path.is_file())
     if not present:
         raise AcpError(f"none of the {len(listed)} listed backgrounds is there: fetch them again")
@@ -196,6 +205,7 @@ def _background(row: Row, folder: Path, place: str) -> Background:
         cover=number(row, "cover", place, 0, 200),
         light=one_of(row, "light", place, LIGHTS),
         gamma=number(row, "gamma", place, 0.2, 5),
+        neutral=fraction("neutral"),
         camera_cm=number(row, "camera_cm", place, 1, 10000),
         licence=row["licence"],
     )
@@ -217,6 +227,7 @@ def _unlisted(path: Path) -> Background:
         cover=0,
         light="soft",
         gamma=1,
+        neutral=0,
         camera_cm=150,
         licence="unknown",
     )

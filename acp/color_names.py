@@ -37,10 +37,12 @@ def color_phrase(image: Image.Image) -> str:
 
 def color_shares(rgb: FloatArray) -> dict[str, float]:
     """The share of the colours (N, 3), 0-255, that has each name."""
-    lightness, chroma, hue = _lch(rgb)
+    # Names change slowly with the colour: a coarse palette of what is there is enough.
+    palette, counts = np.unique(rgb.astype(np.uint8) // 8 * 8 + 4, axis=0, return_counts=True)
+    lightness, chroma, hue = _lch(palette.astype(np.float32))
     shares: dict[str, float] = defaultdict(float)
-    for key in zip(lightness, chroma, hue, strict=True):
-        shares[_name(*key)] += 1 / len(rgb)
+    for key, count in zip(zip(lightness, chroma, hue, strict=True), counts, strict=True):
+        shares[_name(*key)] += float(count) / len(rgb)
     return dict(shares)
 
 

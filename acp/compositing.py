@@ -1,48 +1,22 @@
-"""Pastes sprites into a photograph: tone, shadow, what hides the feet, and exact masks."""
+"""Pastes pieces into a photograph from back to front, with exact masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from acp.imaging import Sprite, blurred, luminance, resized
+from acp.imaging import blurred, luminance
+from acp.pieces import Piece, Scenery, lowest_rows, overlap
+from acp.seeds import rng as seeded
+from acp.shadows import cast_shadow
+from acp.tone import Tone
 from acp.types import FloatArray, ImageArray, MaskArray
 
 _GRAIN = 1.6
-
-
-@dataclass(frozen=True, slots=True)
-class Scenery:
-    """A picture to paste into, (H, W, 3), 0-255, and what is known of it.
-
-    `ground` is where the ground begins, 0-1; `light` is where the light comes from.
-    """
-
-    rgb: FloatArray
-    ground: float
-    light: str
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A sprite at its final size with its top left corner in pixels, possibly outside the picture.
-
-    `habitat` is what it is on; `lying` says that it is seen from above; `cover_px` is the height of
-    what hides its feet.
-    """
-
-    sprite: Sprite
-    x: int
-    y: int
-    habitat: str
-    lying: bool = False
-    cover_px: float = 0.0
-
-    @property
-    def bottom(self) -> int:
-        return self.y + self.sprite.alpha.shape[0]
+_GRAIN_SPARE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +37,11 @@ def compose(scenery: Scenery, pieces: Sequence[Piece], rng: np.random.Generator)
     whole = np.zeros(len(pieces), dtype=np.float32)
     for index in back_to_front(pieces):
         piece = pieces[index]
-        alpha = piece.sprite.alpha * _uncovered(piece, rng)
+        alpha = piece.sprite.alpha * _uncovered(piece, scenery.rgb, rng)
         if piece.habitat in {"ground", "surface"}:
             cast_shadow(canvas, piece, scenery.light)
         rgb = tone.applied(piece, scenery)
-        there, part = _overlap(piece, owner.shape)
+        there, part = overlap(piece, owner.shape)
         weight = alpha[part][..., None]
         canvas[there] = canvas[there] * (1 - weight) + rgb[part] * weight
         solid = alpha[part] > 0.5
@@ -82,33 +56,17 @@ def compose(scenery: Scenery, pieces: Sequence[Piece], rng: np.random.Generator)
 def back_to_front(pieces: Sequence[Piece]) -> list[int]:
     """What flies first, then by the bottom edge.
 
+    >>> from acp.imaging import Sprite
     >>> one = Sprite(np.zeros((2, 2, 3), np.float32), np.ones((2, 2), np.float32))
     >>> back_to_front([Piece(one, 0, 9, "ground"), Piece(one, 0, 5, "ground")])
     [1, 0]
     """
-    return sorted(range(len(pieces)), key=lambda i: (pieces[i].habitat != "air", pieces[i].bottom, i))
+    return sorted(
+        range(len(pieces)), key=lambda i: (pieces[i].habitat != "air", pieces[i].bottom, i)
+    )
 
 
-def _overlap(
-    piece: Piece, shape: tuple[int, ...]
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the piece lies in the picture, and which part of the piece that is."""
-    height, width = piece.sprite.alpha.shape
-    top, bottom = max(piece.y, 0), min(piece.y + height, shape[0])
-    left, right = max(piece.x, 0), min(piece.x + width, shape[1])
-    bottom, right = max(bottom, top), max(right, left)
-    part = (slice(top - piece.y, bottom - piece.y), slice(left - piece.x, right - piece.x))
-    return (slice(top, bottom), slice(left, right)), part
-
-
-def lowest_rows(alpha: FloatArray) -> FloatArray:
-    """For every column the row just below its lowest solid pixel, (W,); 0 for an empty column."""
-    solid = alpha > 0.5
-    rows = alpha.shape[0] - np.argmax(solid[::-1], axis=0)
-    return np.where(solid.any(axis=0), rows, 0).astype(np.float32)
-
-
-def _uncovered(piece: Piece, rng: np.random.Generator) -> FloatArray:
+def _uncovered(piece: Piece, scenery_rgb: FloatArray, rng: np.random.Generator) -> FloatArray:
     """What grass or water leaves of the alpha, (H, W), 0-1."""
     alpha = piece.sprite.alpha
     height, width = alpha.shape
@@ -118,133 +76,36 @@ def _uncovered(piece: Piece, rng: np.random.Generator) -> FloatArray:
     # Feet further back stand higher up, and each sinks in; a belly does not.
     lowest = np.where(lowest > 0.7 * height, lowest, height)
     above = lowest[None, :] - np.arange(height, dtype=np.float32)[:, None]
-    blades = rng.random(width + 8).astype(np.float32)
-    rough = blurred(blades[None, :], 1.0)[0, 4 : 4 + width]
-    spread = (rough - rough.mean()) / (rough.std() + 1e-6)
-    level = piece.cover_px * np.clip(0.6 + 0.35 * spread, 0.05, 1.3)
-    softness = max(0.8, 0.15 * piece.cover_px)
-    kept: FloatArray = np.clip((above - level[None, :]) / softness + 0.5, 0, 1).astype(np.float32)
-    return kept
+    blades = blurred(rng.random((1, width), dtype=np.float32), 1.0)
+    level = 0.5 + 1.2 * (blades - blades.mean()) + 0.45 * _relief(piece, scenery_rgb)
+    softness = max(0.8, 0.12 * piece.cover_px)
+    hidden = piece.cover_px * np.clip(level, 0.05, 1.6)
+    return blurred(np.clip((above - hidden) / softness + 0.5, 0, 1).astype(np.float32), 0.6)
 
 
-def cast_shadow(canvas: FloatArray, piece: Piece, light: str) -> None:
-    """Darken `canvas` (H, W, 3) where the piece touches the ground and where it keeps light off."""
-    height, width = piece.sprite.alpha.shape
-    pad = int(0.5 * max(height, width)) + 6
-    plate = np.zeros((height + 2 * pad, width + 2 * pad), dtype=np.float32)
-    if piece.lying:
-        _lay(plate, piece.sprite.alpha, pad + _sideways(light, 3), pad + 2, 0.55)
-        plate = blurred(plate, 2.0)
-    else:
-        touch = np.zeros_like(plate)
-        _lay(touch, _contact(piece.sprite.alpha), pad, pad, 0.75)
-        touch = blurred(touch, max(1.0, 0.012 * max(width, height)))
-        plate = np.maximum(touch, _thrown(plate, piece.sprite.alpha, pad, light))
-    offset = Piece(Sprite(np.empty(0), plate), piece.x - pad, piece.y - pad, piece.habitat)
-    there, part = _overlap(offset, canvas.shape)
-    # Light from the sky keeps shadows a little blue.
-    tint = np.array([1.0, 0.97, 0.9], dtype=np.float32)
-    canvas[there] *= 1 - np.clip(plate[part], 0, 0.85)[..., None] * tint
-
-
-def _contact(alpha: FloatArray) -> FloatArray:
-    """A strip along the lowest edge, where that is near the ground."""
-    height = alpha.shape[0]
-    lowest = lowest_rows(alpha)
-    near = np.clip(1 - (height - lowest) / (0.14 * height + 2), 0, 1) * (lowest > 0)
-    thickness = 0.02 * height + 1.5
-    rows = np.arange(height + 4, dtype=np.float32)[:, None]
-    strip = np.clip(thickness - np.abs(rows - lowest[None, :]), 0, 1)
-    result: FloatArray = (strip * near[None, :]).astype(np.float32)
-    return result
-
-
-def _thrown(plate: FloatArray, alpha: FloatArray, pad: int, light: str) -> FloatArray:
-    """The silhouette laid flat on the ground."""
-    if light == "none":
-        return plate
-    height, width = alpha.shape
-    share, strength, softness = {
-        "soft": (0.10, 0.42, 0.035),
-        "back": (0.22, 0.45, 0.03),
-    }.get(light, (0.16, 0.5, 0.022))
-    flat_height = max(2, round(share * height))
-    flat = np.clip(resized(alpha, (width, flat_height)), 0, 1)
-    if light == "back":
-        flat, top = flat[::-1], pad + height - flat_height // 5
-    else:
-        top = pad + height - flat_height + round(0.35 * flat_height if light == "soft" else 1)
-    reach = _sideways(light, round(0.22 * height))
-    for row in range(flat_height):
-        away = 1 - row / flat_height if light != "back" else row / flat_height
-        _lay(plate, flat[row : row + 1], pad + round(reach * away), top + row, strength * (1 - 0.45 * away))
-    return blurred(plate, max(1.5, softness * max(width, height)))
-
-
-def _sideways(light: str, pixels: int) -> int:
-    return {"left": pixels, "right": -pixels}.get(light, 0)
-
-
-def _lay(plate: FloatArray, layer: FloatArray, x: int, y: int, strength: float) -> None:
-    height, width = layer.shape
-    rows = plate[max(y, 0) : y + height, max(x, 0) : x + width]
-    shown = layer[max(-y, 0) :, max(-x, 0) :][: rows.shape[0], : rows.shape[1]]
-    np.maximum(rows, shown * strength, out=rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Tone:
-    """How a scenery is lit: the colour of its light, its brightness and its range of tones."""
-
-    cast: FloatArray
-    key: float
-    black: float
-    white: float
-    saturation: float
-
-    @classmethod
-    def of(cls, scenery: Scenery) -> Tone:
-        """Measured from every fourth pixel."""
-        small = scenery.rgb[::4, ::4].reshape(-1, 3)
-        # A high power mean leans to the highlights, which show the colour of the light.
-        light = np.power(np.mean((small / 255) ** 5, axis=0), 1 / 5)
-        bright = luminance(small)
-        spread = small.max(axis=1) - small.min(axis=1)
-        return cls(
-            cast=(light / light.mean()).astype(np.float32),
-            key=float(bright.mean()) / 255,
-            black=float(np.percentile(bright, 2)),
-            white=float(np.percentile(bright, 98)),
-            saturation=float(np.mean(spread / np.maximum(small.max(axis=1), 30))),
-        )
-
-    def applied(self, piece: Piece, scenery: Scenery) -> FloatArray:
-        """The piece's colours under this light, (H, W, 3), 0-255."""
-        rgb = piece.sprite.rgb
-        grey = luminance(rgb)[..., None]
-        rgb = grey + (rgb - grey) * float(np.clip(0.72 + 0.45 * self.saturation, 0.75, 1.0))
-        gain = float(np.clip((self.key / 0.42) ** 0.4, 0.62, 1.08))
-        if scenery.light == "back":
-            gain *= 0.8
-        rgb = rgb * gain * np.clip(self.cast**0.6, 0.86, 1.14)
-        low, high = 0.3 * self.black, 255 - 0.3 * (255 - self.white)
-        rgb = low + rgb * (high - low) / 255
-        if piece.habitat in {"ground", "surface"}:
-            rgb = rgb * self._bounce(piece, scenery)
-        return np.clip(rgb, 0, 255)
-
-    def _bounce(self, piece: Piece, scenery: Scenery) -> FloatArray:
-        """Light from the ground on the lower half, and less of all light near it."""
-        height = piece.sprite.alpha.shape[0]
-        rows = scenery.rgb[max(piece.bottom - 20, 0) : piece.bottom + 10 : 3, ::6].reshape(-1, 3)
-        ground = rows.mean(axis=0) if len(rows) else np.full(3, 128.0)
-        tint = np.clip(ground / max(float(ground.mean()), 1.0), 0.6, 1.4) - 1
-        depth = np.clip(np.linspace(-0.6, 1, height, dtype=np.float32), 0, 1) ** 1.5
-        factors = 1 + depth[:, None, None] * (0.22 * tint - 0.14)
-        return factors.astype(np.float32)
+def _relief(piece: Piece, scenery_rgb: FloatArray) -> FloatArray:
+    """Where the scenery under the piece is brighter than around, (H, W): blades, stones, foam."""
+    relief = np.zeros(piece.sprite.alpha.shape, dtype=np.float32)
+    there, part = overlap(piece, scenery_rgb.shape)
+    bright = (luminance(scenery_rgb[there]) / 255).astype(np.float32)
+    if bright.size:
+        detail = blurred(bright, 0.8) - blurred(bright, 6.0)
+        relief[part] = np.clip(detail / (float(detail.std()) + 1e-3), -1.5, 2.5)
+    return relief
 
 
 def _finished(canvas: FloatArray, rng: np.random.Generator) -> ImageArray:
     """With the grain of one sensor over all, rounded to bytes."""
-    grain = rng.standard_normal(canvas.shape[:2], dtype=np.float32) * _GRAIN
-    return np.clip(canvas + grain[..., None] + 0.5, 0, 255).astype(np.uint8)
+    height, width = canvas.shape[:2]
+    x, y = rng.integers(0, _GRAIN_SPARE, 2)
+    grain = _grain(height, width)[y : y + height, x : x + width]
+    finished: ImageArray = np.clip(canvas + grain[..., None], 0, 255).astype(np.uint8)
+    return finished
+
+
+@lru_cache(maxsize=2)
+def _grain(height: int, width: int) -> FloatArray:
+    # Noise is slow to draw: one sheet serves every picture, each takes another part of it.
+    shape = (height + _GRAIN_SPARE, width + _GRAIN_SPARE)
+    sheet = seeded("grain").standard_normal(shape, dtype=np.float32)
+    return (sheet * _GRAIN + 0.5).astype(np.float32)

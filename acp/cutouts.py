@@ -26,6 +26,7 @@ TABLE = "cutouts.tsv"
 COLUMNS = ("file", "category", "colors", "pose", "support", "view", "facing", "quality")
 SUPPORTS = ("ground", "water", "air", "perch")
 VIEWS = ("level", "top", "portrait")
+FACINGS = ("left", "right", "front", "back")
 QUALITIES = (1, 2, 3)
 # Above this enlargement a photograph looks soft beside its background.
 LARGEST_ENLARGEMENT = 1.5
@@ -38,7 +39,7 @@ class CutOut:
     """A picture of one object and what is known of it.
 
     `colors` and `pose` are true of the pixels ("brown", "standing"); `support` is what it rests on,
-    `view` how it is seen, `quality` 1 to 3.
+    `view` how it is seen, `facing` which way it looks, `quality` 1 to 3.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class CutOut:
     pose: str
     support: str
     view: str
+    facing: str
     quality: int
 
     @property
@@ -161,6 +163,7 @@ def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:
             pose=row["pose"],
             support=one_of(row, "support", place, SUPPORTS),
             view=one_of(row, "view", place, VIEWS),
+            facing=one_of(row, "facing", place, FACINGS),
             quality=int(number(row, "quality", place, QUALITIES[0], QUALITIES[-1])),
         )
         for place, row in read_rows(text, COLUMNS, where)
@@ -178,6 +181,7 @@ def _from_folders(folder: Path) -> Iterable[CutOut]:
                 pose="",
                 support=usual_support(category),
                 view="level",
+                facing="left",
                 quality=2,
             )
 

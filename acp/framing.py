@@ -62,17 +62,15 @@ class Frame:
 
     def picture(self, size_wh: tuple[int, int]) -> FloatArray:
         """The window at the size of the picture, (H, W, 3), 0-255."""
-        pixels = self.background.pixels()
-        height, width = pixels.shape[:2]
-        box = (
-            self.left * width,
-            self.top * height,
-            min((self.left + self.width) * width, width),
-            min((self.top + self.height) * height, height),
-        )
-        image = Image.fromarray(pixels).resize(
-            size_wh, Image.Resampling.LANCZOS, box=box, reducing_gap=2
-        )
+        photograph = self.background.photograph()
+        used = self.background
+        across = photograph.width / (used.right - used.left)
+        down = photograph.height / (used.bottom - used.top)
+        left, top = (self.left - used.left) * across, (self.top - used.top) * down
+        right = min(left + self.width * across, photograph.width)
+        bottom = min(top + self.height * down, photograph.height)
+        box = (left, top, right, bottom)
+        image = photograph.resize(size_wh, Image.Resampling.BICUBIC, box=box, reducing_gap=1.5)
         if self.mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(image, dtype=np.float32)
@@ -91,10 +89,14 @@ def choose_frame(
     for _ in range(_TRIES):
         height = largest - (largest - smallest) * rng.random() ** 1.5
         top = rng.uniform(background.top, max(background.bottom - height, background.top))
-        left = rng.uniform(background.left, max(background.right - aspect * height, background.left))
+        left = rng.uniform(
+            background.left, max(background.right - aspect * height, background.left)
+        )
         frame = Frame(background, left, top, aspect * height, height, False, 0.0)
         misfit, strangeness = _misfit(frame, things), _strangeness(frame, things)
-        cost = 20 * max(misfit - _TOLERANCE / 2, 0) + strangeness + 0.04 * rng.random()
+        zoom = 1 - height / largest
+        cost = 20 * max(misfit - _TOLERANCE / 2, 0) + strangeness + 0.1 * zoom
+        cost += 0.05 * rng.random()
         if cost < least:
             least = cost
             best = Frame(background, left, top, aspect * height, height, False, misfit)
@@ -104,18 +106,20 @@ def choose_frame(
 
 
 def _width_of_height(background: Background, size_wh: tuple[int, int]) -> float:
-    height, width = background.pixels().shape[:2]
-    return size_wh[0] / size_wh[1] * height / width
+    """Width over height of a window, each as a fraction of the whole photograph."""
+    photograph = background.photograph()
+    across = photograph.width / (background.right - background.left)
+    down = photograph.height / (background.bottom - background.top)
+    return size_wh[0] / size_wh[1] * down / across
 
 
 def _heights(background: Background, size_wh: tuple[int, int]) -> tuple[float, float]:
     """The largest window that fits, and the smallest that need not be enlarged by much."""
-    height = background.pixels().shape[0]
-    largest = min(
-        background.bottom - background.top,
-        (background.right - background.left) / _width_of_height(background, size_wh),
-    )
-    return largest, min(largest, 0.8 * size_wh[1] / height)
+    tall = background.bottom - background.top
+    wide = background.right - background.left
+    largest = min(tall, wide / _width_of_height(background, size_wh))
+    smallest = 0.8 * size_wh[1] * tall / background.photograph().height
+    return largest, min(largest, smallest)
 
 
 def _misfit(frame: Frame, things: Sequence[Thing]) -> float:
@@ -134,16 +138,21 @@ def _misfit(frame: Frame, things: Sequence[Thing]) -> float:
 
 
 def _strangeness(frame: Frame, things: Sequence[Thing]) -> float:
-    """How unlike a photograph the horizon lies, and how much of what flies is not before the sky."""
+    """How unusually the horizon lies, and how much of what flies is not before the sky."""
     standing = [thing for thing in things if thing.habitat in {"ground", "surface"}]
     sky = (frame.background.sky_bottom - frame.top) / frame.height
     below_sky = [max(thing.bottom - sky, 0) for thing in things if thing.habitat == "air"]
     strange = sum(below_sky)
     if standing:
-        # The horizon lies at the height of the camera: above a rabbit, across an elephant.
-        horizons = [
-            thing.bottom - frame.background.camera_cm / thing.height_cm * thing.box_xywhn[3]
-            for thing in standing
-        ]
-        strange += abs(frame.ground - max(float(np.median(horizons)), -0.4))
+        strange += abs(frame.ground - _horizon(frame.background.camera_cm, standing))
     return strange
+
+
+def _horizon(camera_cm: float, standing: Sequence[Thing]) -> float:
+    """Where the camera would see the horizon, by the largest things above all: it lies at the
+    height of the camera, far above a rabbit and across an elephant."""
+    boxes = np.array([thing.box_xywhn for thing in standing])
+    heights = np.array([thing.height_cm for thing in standing])
+    horizons = boxes[:, 1] + boxes[:, 3] * (1 - camera_cm / heights)
+    areas = boxes[:, 2] * boxes[:, 3]
+    return max(float(np.average(np.clip(horizons, -0.5, None), weights=areas + 1e-9)), -0.4)

@@ -65,7 +65,8 @@ def read_cutout(path: Path) -> Image.Image:
     box = alpha.point(lambda value: 255 if value >= VISIBLE_ALPHA else 0).getbbox()
     if box is None:
         raise AcpError(f"{path}: nothing but transparency")
-    return rgba.crop(box)
+    cropped: Image.Image = rgba.crop(box)
+    return cropped
 
 
 def clean_sprite(image: Image.Image) -> Sprite:
@@ -75,15 +76,17 @@ def clean_sprite(image: Image.Image) -> Sprite:
     those from further inside.
     """
     rgba = np.asarray(image, dtype=np.float32)
-    rgb, alpha = rgba[..., :3], rgba[..., 3] / 255
+    rgb, alpha = rgba[..., :3], rgba[..., 3] / np.float32(255)
     inner = _shrunk(alpha)
     radius = 1.5 if min(alpha.shape) > 60 else 1.0
     weight = blurred(inner, radius)[..., None]
-    spread = blurred(rgb * inner[..., None], radius) / np.maximum(weight, 1e-3)
+    channels = [blurred(rgb[..., c] / np.float32(255) * inner, radius) for c in range(3)]
+    spread = np.stack(channels, -1) * 255 / np.maximum(weight, 1e-3)
     known = np.clip(weight * 8, 0, 1)
     replaced = spread * known + rgb * (1 - known)
     keep = inner[..., None]
-    return Sprite(rgb * keep + replaced * (1 - keep), np.clip((alpha - 0.3) / 0.6, 0, 1))
+    rgb = np.clip(rgb * keep + replaced * (1 - keep), 0, 255)
+    return Sprite(rgb, np.clip((alpha - 0.3) / 0.6, 0, 1))
 
 
 def _shrunk(alpha: FloatArray) -> FloatArray:
@@ -92,43 +95,30 @@ def _shrunk(alpha: FloatArray) -> FloatArray:
 
 
 def blurred(array: FloatArray, radius: float) -> FloatArray:
-    """Gaussian blur of (H, W) or (H, W, C), with the edge repeated outwards.
+    """Gaussian blur of (H, W), values 0-1, with the edge repeated outwards.
 
     >>> float(blurred(np.ones((4, 4), dtype=np.float32), 2.0).min())
     1.0
     """
-    if radius <= 0:
-        return array
-    if array.ndim == 3:
-        return np.stack([blurred(channel, radius) for channel in np.moveaxis(array, -1, 0)], -1)
-    # Pillow blurs no float images; three box blurs by running sums are close to a Gaussian.
-    width = max(1, round(radius * 1.1))
-    for _ in range(3):
-        array = _box(_box(array, width, 0), width, 1)
-    return array
-
-
-def _box(array: FloatArray, width: int, axis: int) -> FloatArray:
-    padding = [(0, 0), (0, 0)]
-    padding[axis] = (width + 1, width)
-    sums = np.cumsum(np.pad(array, padding, mode="edge"), axis=axis, dtype=np.float64)
-    count, step = array.shape[axis], 2 * width + 1
-    upper = np.take(sums, range(step, step + count), axis)
-    return ((upper - np.take(sums, range(count), axis)) / step).astype(np.float32)
+    image = Image.fromarray((np.clip(array, 0, 1) * 255 + 0.5).astype(np.uint8))
+    smooth = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
+    result: FloatArray = smooth / np.float32(255)
+    return result
 
 
 def resized(array: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
-    """(H, W) or (H, W, 3) at another size, antialiased."""
-    if array.ndim == 3:
-        return np.stack([resized(channel, size_wh) for channel in np.moveaxis(array, -1, 0)], -1)
-    image = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32))
-    return np.asarray(image.resize(size_wh, Image.Resampling.BICUBIC), dtype=np.float32)
+    """(H, W), values 0-1, at another size, antialiased."""
+    image = Image.fromarray((np.clip(array, 0, 1) * 255 + 0.5).astype(np.uint8))
+    small = np.asarray(image.resize(size_wh, Image.Resampling.BICUBIC), dtype=np.float32)
+    result: FloatArray = small / np.float32(255)
+    return result
 
 
 def resized_sprite(sprite: Sprite, size_wh: tuple[int, int]) -> Sprite:
     """A sprite at another size."""
-    rgb = np.clip(resized(sprite.rgb, size_wh), 0, 255)
-    return Sprite(rgb, np.clip(resized(sprite.alpha, size_wh), 0, 1))
+    image = Image.fromarray((sprite.rgb + 0.5).astype(np.uint8))
+    rgb = np.asarray(image.resize(size_wh, Image.Resampling.BICUBIC), dtype=np.float32)
+    return Sprite(rgb, resized(sprite.alpha, size_wh))
 
 
 def luminance(rgb: FloatArray) -> FloatArray:

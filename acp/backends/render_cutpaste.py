@@ -15,28 +15,38 @@ from acp import assets, backgrounds, cutouts
 from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
 from acp.backgrounds import Background, BackgroundBank
 from acp.boxes import xywhn_to_xywh_px
-from acp.compositing import Piece, Scenery, compose
+from acp.choosing import (
+    FORESHORTENING,
+    drawn_aspect,
+    habitat_of,
+    suitability,
+    usable_cutouts,
+    with_attributes,
+)
+from acp.compositing import compose
 from acp.cutouts import CutOut, CutoutBank
 from acp.framing import Frame, Thing, choose_frame
 from acp.imaging import Sprite, resized_sprite
+from acp.pieces import Piece, Scenery
 from acp.seeds import rng
 from acp.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
 from acp.vocabulary import categories
-
-# A thing photographed from above lies flat when it is seen from the side.
-FORESHORTENING = 0.72
 
 
 class CutPasteOptions(BackendOptions):
     """Which pictures to use."""
 
     cutouts: str | None = Field(
-        None, description="folder of cut-outs, <category>/*.png; none: the stamps of Tux Paint"
+        default=None,
+        description="folder of cut-outs, <category>/*.png; none: the stamps of Tux Paint",
     )
     backgrounds: str | None = Field(
-        None, description="folder of background photographs; none: those of the packaged table"
+        default=None,
+        description="folder of background photographs; none: those of the packaged table",
     )
-    min_quality: int = Field(2, ge=1, le=3, description="cut-outs below this quality are not used")
+    min_quality: int = Field(
+        default=2, ge=1, le=3, description="cut-outs below this quality are not used"
+    )
 
 
 class CutPaste(Renderer):
@@ -108,7 +118,9 @@ class CutPaste(Renderer):
 
     def _assets(self) -> list[str]:
         stamps = [] if self.options.cutouts is not None else [cutouts.STAMPS]
-        photographs = [] if self.options.backgrounds is not None else backgrounds.packaged_packages()
+        photographs = (
+            [] if self.options.backgrounds is not None else backgrounds.packaged_packages()
+        )
         return [*stamps, *photographs]
 
     def _licence(self) -> str:
@@ -178,69 +190,6 @@ class CutPaste(Renderer):
         return best if best.misfit < 0.15 else Failure(f"no room in {request.graph.setting!r}")
 
 
-def usable_cutouts(category: str, found: Sequence[CutOut], min_quality: int) -> list[CutOut]:
-    """Those that can be drawn, all of one support and, where there are such, seen from the side."""
-    good = [
-        cutout
-        for cutout in found
-        if cutout.quality >= min_quality
-        and cutout.view in {"level", "top"}
-        and cutout.support != "perch"
-    ]
-    if not good:
-        return []
-    usual = cutouts.usual_support(category)
-    supports = [cutout.support for cutout in good]
-    support = usual if usual in supports else max(sorted(set(supports)), key=supports.count)
-    good = [cutout for cutout in good if cutout.support == support]
-    return [cutout for cutout in good if cutout.view == "level"] or good
-
-
-def habitat_of(category: str, support: str) -> str:
-    """The habitat of `acp.types.Inventory` for a category drawn on a support.
-
-    >>> habitat_of("lemon", "ground"), habitat_of("zebra", "ground")
-    ('surface', 'ground')
-    """
-    if support in {"air", "water"}:
-        return support
-    known = categories()[category]
-    small = known.habitat in {"worn", "wall"} and known.longest_cm < 40
-    return "surface" if known.habitat == "surface" or small else "ground"
-
-
-def with_attributes(found: Sequence[CutOut], attributes: str) -> list[CutOut]:
-    """The cut-outs that are what the phrase says; all of them where it says nothing."""
-    wanted = attributes.strip().lower()
-    if not wanted:
-        return list(found)
-    for matches in (
-        lambda cutout: cutout.attributes.lower() == wanted,
-        lambda cutout: cutout.colors.lower() == wanted,
-        lambda cutout: _words(wanted) <= _words(cutout.attributes),
-    ):
-        if matching := [cutout for cutout in found if matches(cutout)]:
-            return matching
-    return []
-
-
-def _words(phrase: str) -> set[str]:
-    return set(phrase.lower().replace(",", " ").split()) - {"and"}
-
-
-def drawn_aspect(cutout: CutOut) -> float:
-    """Width / height as it is drawn."""
-    width, height = cutout.size_wh
-    return width / height / (FORESHORTENING if cutout.view == "top" else 1)
-
-
-def suitability(cutout: CutOut, size_px: tuple[float, float]) -> float:
-    """A weight: by quality, by how well it fills a box of this size, by its own size in pixels."""
-    misfit = abs(np.log(drawn_aspect(cutout) * size_px[1] / size_px[0]))
-    small = min(1.0, cutout.largest_side_px / max(size_px))
-    return float(max(cutout.quality**1.5 * np.exp(-2.5 * misfit) * small**3, 1e-9))
-
-
 def make_piece(
     cutout: CutOut,
     thing: Thing,
@@ -250,7 +199,8 @@ def make_piece(
 ) -> Piece:
     """The cut-out fitted into its box: on its lower edge, or centred where nothing holds it."""
     sprite = cutout.sprite()
-    if draw.random() < 0.5:
+    # What faces the camera may carry writing, and looks alike both ways.
+    if draw.random() < 0.5 and cutout.facing in {"left", "right"}:
         sprite = Sprite(sprite.rgb[:, ::-1], sprite.alpha[:, ::-1])
     x, y, width, height = box_xywh_px
     wide = drawn_aspect(cutout)
@@ -277,4 +227,6 @@ def cover_px(thing: Thing, height_px: int, background: Background) -> float:
         return 0.12 * height_px
     if thing.habitat == "air":
         return 0.0
-    return min(background.cover / thing.height_cm, 0.16) * height_px
+    return (
+        min(background.cover / thing.height_cm, 0.16 if background.cover < 20 else 0.3) * height_px
+    )
