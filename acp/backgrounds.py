@@ -30,8 +30,8 @@ COLUMNS = (
 HABITATS = ("ground", "water", "air", "surface")
 LIGHTS = ("soft", "left", "right", "back", "none")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-# Wide enough to cut a 640 x 480 picture out of half of it.
-LARGEST_KEPT = 1800
+# Pixels: wide enough to cut a picture of 640 x 480 out of a small part of it.
+LARGEST_KEPT = 2200
 
 
 @dataclass(frozen=True)
