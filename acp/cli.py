@@ -121,9 +121,15 @@ def cutouts_from_coco(
     out: Annotated[Path, typer.Argument(help="Folder of the bank to write.")],
 ) -> None:
     """Cut objects out of a COCO-format data set into a bank (`--set renderer.cutouts=FOLDER`)."""
-    from acp.cutouts import from_coco
+    from acp.cutpaste.coco_cutouts import from_coco
 
-    typer.echo(from_coco(instances, images, out))
+    report = from_coco(instances, images, out)
+    typer.echo(f"{sum(report.written.values())} cut-outs of {len(report.written)} categories")
+    for reason, count in report.skipped.items():
+        typer.echo(f"left out {count:>6}  {reason}")
+    for name, reason in report.unmapped.items():
+        typer.echo(f"not an LVIS category: {name} ({reason})")
+    typer.echo(f"use it with --set renderer.cutouts={out}")
 
 
 @app.command()

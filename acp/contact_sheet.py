@@ -135,9 +135,10 @@ def _draw_box(
         return
     pen.rectangle((x, y, x + w - 1, y + h - 1), outline=colour, width=3 if used else 1)
     font = _font(18)
-    left, top, right, bottom = pen.textbbox((x + 3, max(0, y - 22)), label, font)
+    start = max(3, min(x + 3, pen.im.size[0] - int(pen.textlength(label, font)) - 4))
+    left, top, right, bottom = pen.textbbox((start, max(0, y - 22)), label, font)
     pen.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill=colour)
-    pen.text((x + 3, max(0, y - 22)), label, "white", font)
+    pen.text((start, max(0, y - 22)), label, "white", font)
 
 
 def _label(objects: Row, place: int) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from acp.clis.features import Float64Array, PairFeatures
 from acp.clis.predicates import INVERSES, PREDICATES, canonical
-from acp.scene_relations import draw_relations
+from acp.planning.scene_relations import draw_relations
 from acp.types import Relation
 from acp.vocabulary import categories
 

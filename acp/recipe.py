@@ -70,7 +70,6 @@ class Recipe(Settings):
         found = backend_class(kind, name)
         return found(validated(found.options_type, options, where=kind))
 
-
     def resolved(self) -> dict[str, Any]:
         """All keys with their defaults, those of the backends too, as plain values."""
         values = self.model_dump(mode="json")

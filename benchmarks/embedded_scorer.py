@@ -13,8 +13,9 @@ category ImageNet covers:
 
 Pictures are split in two halves by a hash of their names. The threshold of the scorer was fitted
 on half 0, its formula was chosen on both: half 1 is somewhat optimistic too. The table gives the
-AUC of right against each of the others, and the share of cases at 60 or above. With `captions.json` in the folder of COCO, the global score
-of each photograph with its own objects and caption is set against those of another one.
+AUC of right against each of the others, and the share of cases at 60 or above. With
+`captions.json` in the folder of COCO, the global score of each photograph with its own objects and
+caption is set against those of another one.
 """
 
 from __future__ import annotations

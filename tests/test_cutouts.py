@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from acp.assets import asset_version, missing
-from acp.coco_cutouts import decode_segmentation, from_coco, largest_part
-from acp.color_names import color_phrase
-from acp.cutouts import COLUMNS, STAMPS, TABLE, CutoutBank, folder_bank, stamps_bank
+from acp.cutpaste.coco_cutouts import decode_segmentation, from_coco, largest_part
+from acp.cutpaste.color_names import color_phrase
+from acp.cutpaste.cutouts import COLUMNS, STAMPS, TABLE, CutoutBank, folder_bank, stamps_bank
 from acp.errors import AcpError
 from acp.vocabulary import categories
 

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 from acp.assets import missing
 from acp.backends.base import RenderRequest
 from acp.backends.render_cutpaste import CutPaste, CutPasteOptions
-from acp.backgrounds import COLUMNS, TABLE, folder_bank
 from acp.boxes import masks_to_xywh_px, xywhn_to_xywh_px
-from acp.choosing import habitat_of, suitability, usable_cutouts, with_attributes
-from acp.cutouts import CutOut
+from acp.cutpaste.backgrounds import COLUMNS, TABLE, folder_bank
+from acp.cutpaste.choosing import habitat_of, suitability, usable_cutouts, with_attributes
+from acp.cutpaste.cutouts import CutOut
 from acp.errors import AcpError, MissingRequirementError
 from acp.types import Failure, Inventory, Rendering, SceneGraph, SceneObject
 

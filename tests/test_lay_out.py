@@ -10,8 +10,8 @@ import pytest
 from acp.backends.llm_sampler import Sampler
 from acp.boxes import inside
 from acp.clis.predicates import holds
-from acp.layout_checks import Limits, defects, layout_task, visible_shares
-from acp.layout_sampler import propose_layouts
+from acp.planning.layout_checks import Limits, defects, layout_task, visible_shares
+from acp.planning.layout_sampler import propose_layouts
 from acp.priors import default_priors
 from acp.seeds import rng
 from acp.stages.lay_out import NOT_BEST, LayOut, LayOutSettings

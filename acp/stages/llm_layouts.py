@@ -8,9 +8,9 @@ import numpy as np
 
 from acp.backends.base import LLM, CompletionRequest
 from acp.boxes import as_boxes, inside
-from acp.llm_schemas import CANVAS, labels, layout_schema, parse
+from acp.planning.llm_schemas import CANVAS, labels, layout_schema, parse
+from acp.planning.scene_plans import PLACEHOLDERS, told
 from acp.prompts import load_prompt
-from acp.scene_plans import PLACEHOLDERS, told
 from acp.seeds import derive_seed
 from acp.types import Failure, Layout, SceneGraph
 from acp.vocabulary import resolve

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from acp.assets import asset_dir, asset_version
+from acp.cutpaste.imaging import open_image
+from acp.cutpaste.tables import Row, inside_folder, number, one_of, read_rows
 from acp.errors import AcpError
-from acp.imaging import open_image
-from acp.tables import Row, inside_folder, number, one_of, read_rows
 
 TABLE = "backgrounds.tsv"
 COLUMNS = (

@@ -1,8 +1,8 @@
 """Propose layouts from the priors.
 
 For many draws at once: real sizes set apparent sizes, and the relations are walked as a tree, each
-object placed beside its neighbour as in a real pair of the relation. `acp.layout_framing` then
-stands the arrangement on a ground plane and fills the frame with it.
+object placed beside its neighbour as in a real pair of the relation. `layout_framing` then stands the
+arrangement on a ground plane and fills the frame with it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from acp.clis.features import Float64Array
 from acp.clis.predicates import canonical
-from acp.layout_checks import LayoutTask
-from acp.layout_framing import Arrangement, framed
+from acp.planning.layout_checks import LayoutTask
+from acp.planning.layout_framing import Arrangement, framed
 from acp.priors import Priors
 from acp.types import FloatArray, Relation
 
@@ -35,7 +35,7 @@ def propose_layouts(
 ) -> FloatArray:
     """`count` layouts of the task's N objects, shape (count, N, 4), inside the image.
 
-    Not every one keeps every relation; `acp.layout_checks.defects` tells.
+    Not every one keeps every relation; `acp.planning.layout_checks.defects` tells.
     """
     placer = _Placer(task, priors, _shapes(task, count, rng), rng)
     for known, new, relation in _walk(task):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from acp.backgrounds import Background
+from acp.cutpaste.backgrounds import Background
 from acp.types import FloatArray
 
 _TRIES = 32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from acp.imaging import Sprite, blurred, resized
-from acp.pieces import Piece, lowest_rows, overlap
+from acp.cutpaste.imaging import Sprite, blurred, resized
+from acp.cutpaste.pieces import Piece, lowest_rows, overlap
 from acp.types import FloatArray
 
 _THROWN = {

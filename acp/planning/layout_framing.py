@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from acp.clis.features import Float64Array
-from acp.layout_checks import LayoutTask
+from acp.planning.layout_checks import LayoutTask
 from acp.types import FloatArray
 
 NEAREST = (0.86, 0.96)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from acp.color_names import color_phrase
-from acp.cutouts import COLUMNS, TABLE, usual_support
+from acp.cutpaste.color_names import color_phrase
+from acp.cutpaste.cutouts import COLUMNS, TABLE, usual_support
+from acp.cutpaste.imaging import blurred, open_image
+from acp.cutpaste.tables import inside_folder
 from acp.errors import AcpError
-from acp.imaging import blurred, open_image
-from acp.tables import inside_folder
 from acp.types import MaskArray
 from acp.vocabulary import resolve
 

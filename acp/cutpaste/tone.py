@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acp.imaging import luminance
-from acp.pieces import Piece, Scenery
+from acp.cutpaste.imaging import luminance
+from acp.cutpaste.pieces import Piece, Scenery
 from acp.types import FloatArray
 
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from acp.imaging import blurred, luminance
-from acp.pieces import Piece, Scenery, lowest_rows, overlap
+from acp.cutpaste.imaging import blurred, luminance
+from acp.cutpaste.pieces import Piece, Scenery, lowest_rows, overlap
+from acp.cutpaste.shadows import cast_shadow
+from acp.cutpaste.tone import Tone
 from acp.seeds import rng as seeded
-from acp.shadows import cast_shadow
-from acp.tone import Tone
 from acp.types import FloatArray, ImageArray, MaskArray
 
 _GRAIN = 1.6
@@ -56,7 +56,7 @@ def compose(scenery: Scenery, pieces: Sequence[Piece], rng: np.random.Generator)
 def back_to_front(pieces: Sequence[Piece]) -> list[int]:
     """What flies first, then by the bottom edge.
 
-    >>> from acp.imaging import Sprite
+    >>> from acp.cutpaste.imaging import Sprite
     >>> one = Sprite(np.zeros((2, 2, 3), np.float32), np.ones((2, 2), np.float32))
     >>> back_to_front([Piece(one, 0, 9, "ground"), Piece(one, 0, 5, "ground")])
     [1, 0]

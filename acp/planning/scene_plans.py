@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from acp.captions import Named, compose, names
 from acp.clis.predicates import PREDICATES, canonical
-from acp.llm_schemas import (
+from acp.planning.captions import Named, compose, names
+from acp.planning.llm_schemas import (
     Schema,
     filled_scene_schema,
     free_scene_schema,

@@ -15,10 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from acp.assets import asset_dir
-from acp.color_names import color_phrase
+from acp.cutpaste.color_names import color_phrase
+from acp.cutpaste.imaging import Sprite, clean_sprite, read_cutout
+from acp.cutpaste.tables import inside_folder, number, one_of, read_rows
 from acp.errors import AcpError
-from acp.imaging import Sprite, clean_sprite, read_cutout
-from acp.tables import inside_folder, number, one_of, read_rows
 from acp.vocabulary import categories, resolve
 
 STAMPS = "tuxpaint-stamps-default"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acp.cutouts import CutOut, usual_support
+from acp.cutpaste.cutouts import CutOut, usual_support
 from acp.vocabulary import categories
 
 # A thing photographed from above lies flat when it is seen from the side.

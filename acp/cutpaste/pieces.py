@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acp.imaging import Sprite
+from acp.cutpaste.imaging import Sprite
 from acp.types import FloatArray
 
 

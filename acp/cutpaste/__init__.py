@@ -1,0 +1,1 @@
+"""The parts of the `cutpaste` renderer: banks of cut-outs and backgrounds, and compositing."""

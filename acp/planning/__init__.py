@@ -1,0 +1,1 @@
+"""What the stages combine, describe and lay out are made of."""
