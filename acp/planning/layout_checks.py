@@ -15,6 +15,9 @@ from acp.types import FloatArray, Inventory, Relation, SceneGraph
 from acp.vocabulary import categories
 
 UPPER = frozenset({"air", "wall"})
+HORIZON = 0.35
+"""Where the ground ends, from the top, as far as a layout alone can tell: things on the ground look
+larger in proportion to how far below it they stand."""
 OVERLAPPING = frozenset({"in front of", "behind", "on", "inside"})
 """Predicates whose objects may cover each other."""
 RESTING = frozenset({"on", "inside", "above"})
@@ -127,17 +130,18 @@ def _checks(task: LayoutTask, boxes: FloatArray, limits: Limits) -> Sequence[tup
 def _size_checks(
     task: LayoutTask, boxes: FloatArray, longest_px: FloatArray, max_error: float
 ) -> list[tuple[str, BoolArray]]:
-    """What is really the larger may look smaller only if it is farther away."""
-    bottoms, checks = boxes[..., 1] + boxes[..., 3], []
+    """What is really the larger may look smaller only as far as it is farther away."""
+    below = np.maximum(boxes[..., 1] + boxes[..., 3] - HORIZON, 0.05)
+    checks = []
     for large in range(len(task.names)):
         for small in range(len(task.names)):
             if not task.lengths_cm[large] > task.lengths_cm[small] > 0:
                 continue
-            farther = bottoms[:, large] < bottoms[:, small] - 0.05
-            may_shrink = farther | bool(task.upper[large])
-            reversed_ = longest_px[:, small] > max_error * longest_px[:, large]
+            limit = max_error * np.maximum(below[:, small] / below[:, large], 1)
+            reversed_ = longest_px[:, small] > limit * longest_px[:, large]
             reason = f"the {_noun(task.names[small])} looks larger than the "
-            checks.append((reason + _noun(task.names[large]), reversed_ & ~may_shrink))
+            wrong = np.asarray(reversed_ & ~task.upper[large], dtype=np.bool_)
+            checks.append((reason + _noun(task.names[large]), wrong))
     return checks
 
 

@@ -1,8 +1,8 @@
 """Propose layouts from the priors.
 
 For many draws at once: real sizes set apparent sizes, and the relations are walked as a tree, each
-object placed beside its neighbour as in a real pair of the relation. `layout_framing` then stands the
-arrangement on a ground plane and fills the frame with it.
+object placed beside its neighbour as in a real pair of the relation. `layout_framing` then stands
+the arrangement on a ground plane and fills the frame with it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from acp.planning.layout_framing import Arrangement, framed
 from acp.priors import Priors
 from acp.types import FloatArray, Relation
 
-SIZE_EXPONENT = 0.55
+SIZE_EXPONENT = 0.75
 """Apparent length grows with this power of the real one: less than 1, as photographers step back
-from what is large; the priors' pairs, each framed by chance, say 0.4."""
+from what is large."""
 
 SIDES = {"left of": -1.0, "right of": 1.0}
 DEPTHS = {"in front of": -1.0, "behind": 1.0}
