@@ -7,6 +7,7 @@ Scores are on the paper's 0-100 scale.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -81,10 +82,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One way a category can appear: an attribute phrase true of the pixels, width / height."""
+    """One way a category can appear: an attribute phrase true of the pixels, width / height, and
+    how long its longer side can be drawn without a blur."""
 
     attributes: str
     aspect_wh: float
+    max_side_px: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

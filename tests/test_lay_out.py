@@ -9,8 +9,9 @@ import pytest
 
 from acp.backends.llm_sampler import Sampler
 from acp.boxes import inside
+from acp.clis.layout import score_layouts
 from acp.clis.predicates import holds
-from acp.planning.layout_checks import Limits, defects, layout_task, visible_shares
+from acp.planning.layout_checks import Limits, defects, drawable, layout_task, visible_shares
 from acp.planning.layout_sampler import propose_layouts
 from acp.priors import default_priors
 from acp.seeds import rng
@@ -234,3 +235,25 @@ def test_typical_shapes_come_from_the_priors() -> None:
     aspects = default_priors().typical_aspects
     assert aspects["train_(railroad_vehicle)"] > aspects["person"]
     assert set(aspects) & set(categories())
+
+
+def test_layouts_shrink_as_a_whole_to_what_can_be_drawn() -> None:
+    bank = replace(BANK, looks={**LOOKS, "cow": (Look("", 1.3, max_side_px=64.0),)})
+    relations = (Relation(0, "left of", 1),)
+    wide = [[[0.1, 0.4, 0.2, 0.2], [0.5, 0.3, 0.4, 0.5]]]
+    boxes = np.array(wide, dtype=np.float32)
+    task = layout_task(graph(("zebra", "cow"), [(0, "left of", 1)]), bank, {}, SIZE_WH)
+    (small,) = drawable(task, boxes)
+    assert small[1, 3] * SIZE_WH[1] <= 64.01
+    assert small[1, 2] * SIZE_WH[0] <= 64.01
+    assert np.allclose(small[:, 2:] / boxes[0, :, 2:], small[1, 3] / 0.5)
+    assert small[1, 1] + small[1, 3] == pytest.approx(0.8)  # the lowest edge stays
+    scores = [
+        score_layouts(relations, task.names, each[None], default_priors())
+        for each in (boxes[0], small)
+    ]
+    assert scores[0] is not None
+    assert scores[1] is not None
+    assert scores[1].total[0] == pytest.approx(scores[0].total[0], abs=0.05)
+    unlimited = layout_task(graph(("zebra", "zebra"), []), BANK, {}, SIZE_WH)
+    assert np.allclose(drawable(unlimited, boxes), boxes)

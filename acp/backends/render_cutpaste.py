@@ -107,7 +107,9 @@ class CutPaste(Renderer):
     def _inventory(self) -> Inventory:
         return Inventory(
             looks={
-                category: tuple(Look(c.attributes, drawn_aspect(c)) for c in found)
+                category: tuple(
+                    Look(c.attributes, drawn_aspect(c), c.largest_side_px) for c in found
+                )
                 for category, found in self._usable.items()
             },
             settings=self._backgrounds.settings,

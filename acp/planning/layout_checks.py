@@ -29,14 +29,16 @@ class LayoutTask:
     """What has to be laid out: N objects with their relations, on an image of `size_wh` pixels.
 
     `lengths_cm`, shape (N,), are the real longest sides, 0 where not known; `aspects_wh` are the
-    width / height (in pixels) that each object can have; `grounded` says whether what stands must
-    have its bottom edge in the lower half of the image.
+    width / height (in pixels) that each object can have, `max_sides_px` the longest side it can be
+    drawn with; `grounded` says whether what stands must have its bottom edge in the lower half of
+    the image.
     """
 
     names: tuple[str, ...]
     relations: tuple[Relation, ...]
     habitats: tuple[str, ...]
     aspects_wh: tuple[tuple[float, ...], ...]
+    max_sides_px: tuple[float, ...]
     size_wh: tuple[int, int]
     grounded: bool
 
@@ -64,7 +66,7 @@ def layout_task(
 ) -> LayoutTask:
     """Look up habitats and shapes of a graph's objects; `typical_aspects_wh` is by category."""
     known = categories()
-    habitats, aspects = [], []
+    habitats, aspects, max_sides = [], [], []
     for item in graph.objects:
         fallback = known[item.category].habitat if item.category in known else "ground"
         habitats.append(inventory.habitats.get(item.category, fallback) if inventory else fallback)
@@ -72,14 +74,33 @@ def layout_task(
         fitting = [look for look in looks if look.attributes == item.attributes] or looks
         own = tuple(look.aspect_wh for look in fitting)
         aspects.append(own or (typical_aspects_wh.get(item.category, 1.0),))
+        max_sides.append(min((look.max_side_px for look in fitting), default=np.inf))
     return LayoutTask(
         names=tuple(item.category for item in graph.objects),
         relations=graph.relations,
         habitats=tuple(habitats),
         aspects_wh=tuple(aspects),
+        max_sides_px=tuple(max_sides),
         size_wh=size_wh,
         grounded=inventory is not None,
     )
+
+
+def drawable(task: LayoutTask, boxes_xywhn: FloatArray) -> FloatArray:
+    """P layouts, (P, N, 4), each shrunk as a whole until no object is larger than it can be drawn.
+
+    Sizes and places keep their proportions, and so CLIS-L its value. What stands stays on the
+    ground: layouts shrink towards their lowest edge, those without ground towards their centre.
+    """
+    longest_px = (boxes_xywhn[..., 2:] * np.array(task.size_wh)).max(axis=-1)
+    room = np.array(task.max_sides_px) / np.maximum(longest_px, 1e-6)
+    scale = np.minimum(room.min(axis=1), 1.0)[:, None, None]
+    low = boxes_xywhn[..., :2].min(axis=1, keepdims=True)
+    high = (boxes_xywhn[..., :2] + boxes_xywhn[..., 2:]).max(axis=1, keepdims=True)
+    centre = (low + high) / 2
+    anchor = centre if task.upper.all() else np.concatenate([centre[..., :1], high[..., 1:]], -1)
+    corners = anchor + scale * (boxes_xywhn[..., :2] - anchor)
+    return np.asarray(np.concatenate([corners, scale * boxes_xywhn[..., 2:]], -1), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

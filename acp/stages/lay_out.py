@@ -12,7 +12,7 @@ from pydantic import Field
 from acp.backends.base import LLM
 from acp.clis.layout import score_layouts
 from acp.config import Settings
-from acp.planning.layout_checks import LayoutTask, Limits, defects, layout_task
+from acp.planning.layout_checks import LayoutTask, Limits, defects, drawable, layout_task
 from acp.planning.layout_sampler import propose_layouts
 from acp.priors import Priors
 from acp.seeds import rng
@@ -128,7 +128,11 @@ class LayOut:
     def _lay_out(
         self, scene: Scene, task: LayoutTask, written: Sequence[Layout | Failure]
     ) -> Scene:
-        layouts = [each for each in written if isinstance(each, Layout)]
+        layouts = [
+            replace(each, boxes_xywhn=drawable(task, each.boxes_xywhn[None])[0])
+            for each in written
+            if isinstance(each, Layout)
+        ]
         failures = [each.reason for each in written if isinstance(each, Failure)]
         if failures:
             note = f"{len(failures)} of {len(written)} of the llm's: {failures[0]}"
@@ -151,10 +155,10 @@ class LayOut:
         if not wanted:
             return []
         draw = rng(self.recipe_seed, "lay out", scene_id)
-        boxes = propose_layouts(task, self.priors, wanted * DRAWS, draw)
+        boxes = drawable(task, propose_layouts(task, self.priors, wanted * DRAWS, draw))
         unsound = [bool(reason) for reason in defects(task, boxes, self.limits)]
         largest = boxes[..., 2:].max(axis=(1, 2))
-        badly_filled = (largest < WELL_FILLED[0]) | (largest > WELL_FILLED[1])
+        badly_filled = np.maximum(WELL_FILLED[0] - largest, largest - WELL_FILLED[1]).clip(min=0)
         order = np.lexsort((badly_filled, unsound))[:wanted]
         return [Layout(boxes[index], source="priors") for index in order]
 
