@@ -10,7 +10,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from acp.errors import AcpError
@@ -18,6 +21,12 @@ from acp.progress import stage_bars
 from acp.recipe import load_recipe
 from acp.runner import Build, open_build, recipe_path, run_shards
 from acp.shards import Shard, write_json
+
+RANK_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # more ranks use more cores; sums must not depend on their number
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "LOGLEVEL": "CRITICAL",
+}
 
 
 def complete(build: Build, num_processes: int) -> None:
@@ -46,13 +55,10 @@ def _run_ranks(build: Build, num_processes: int) -> None:
     results.mkdir(exist_ok=True)
     for old in results.glob("*.json"):
         old.unlink()
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc_per_node", str(num_processes), "-m", "acp.ranks"),
-        *(str(build.work), str(num_processes)),
-    ]
-    environment = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
-    code = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+    with _lifeline() as lifeline:
+        command = _command(build, num_processes, lifeline)
+        environment = {**os.environ, **RANK_ENVIRONMENT}
+        code = subprocess.run(command, env=environment, check=False).returncode
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")]
     for report in reports:
         if report["error"]:
@@ -66,6 +72,39 @@ def _run_ranks(build: Build, num_processes: int) -> None:
         )
 
 
+def _command(build: Build, num_processes: int, lifeline: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc_per_node", str(num_processes), "-m", "acp.ranks"),
+        *(str(build.work), str(num_processes), str(lifeline)),
+    ]
+
+
+@contextmanager
+def _lifeline() -> Iterator[Path]:
+    """A named pipe that this process holds open: the ranks end when it closes, so that none goes
+    on alone after this process was killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lifeline"
+        os.mkfifo(path)
+        held = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            yield path
+        finally:
+            os.close(held)
+
+
+def _end_with(lifeline: Path) -> None:
+    """End this process once nobody holds the lifeline open for writing."""
+
+    def watch() -> None:
+        with lifeline.open("rb") as pipe:
+            pipe.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _raise_failed(build: Build, failed: dict[int, str]) -> None:
     if failed:
         index, reason = min(failed.items())
@@ -76,8 +115,9 @@ def _raise_failed(build: Build, failed: dict[int, str]) -> None:
         )
 
 
-def main(work: Path, expected: int) -> None:
+def main(work: Path, expected: int, lifeline: Path) -> None:
     """What each rank does."""
+    _end_with(lifeline)
     import torch
     from accelerate import PartialState
 
@@ -98,4 +138,4 @@ def main(work: Path, expected: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -103,7 +103,7 @@ def _write_table(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> N
     import pyarrow.parquet as pq
 
     content = pa.Table.from_pylist(list(rows), schema=features(table).arrow_schema)
-    temporary = path.with_suffix(".tmp")
+    temporary = _beside(path)
     pq.write_table(content, temporary)
     _replace_durably(temporary, path)
 
@@ -115,9 +115,13 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write so that `path` holds either what it held or all of the new text."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     temporary.write_text(text, encoding="utf-8")
     _replace_durably(temporary, path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def _replace_durably(temporary: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -101,51 +102,62 @@ def test_two_ranks_make_the_same_bytes_as_one_process(built: Path, tmp_path: Pat
     assert len(ranks) == 2
 
 
-def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(built: Path, tmp_path: Path) -> None:
-    out = tmp_path / "acp" / "tiny"
-    command = [*ACP, "build", "tiny", "--set", "scenes=4", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    markers = work_folder(out) / "shards"
-    while not list(markers.glob("*/done.json")) and process.poll() is None:
+def start_and_wait_for_a_shard(command: list[str], out: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not finished(out) and process.poll() is None:
         time.sleep(0.02)
+    return process
+
+
+def finished(out: Path) -> dict[Path, int]:
+    """The markers of finished shards, and when they were written."""
+    markers = (work_folder(out) / "shards").glob("*/done.json")
+    return {path: path.stat().st_mtime_ns for path in markers}
+
+
+def ranks_of(out: Path) -> list[int]:
+    """Processes that run a rank of this build."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and b"\0RANK=" in (folder / "environ").read_bytes():
+                command = (folder / "cmdline").read_text()
+                found += [int(folder.name)] if str(work_folder(out)) in command else []
+    return found
+
+
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(
+    built: Path, tmp_path: Path, nproc: str
+) -> None:
+    out = tmp_path / "acp" / "tiny"
+    command = [*ACP, "build", "tiny", "--set", "scenes=4", "--out", str(out), "--nproc", nproc]
+    process = start_and_wait_for_a_shard(command, out)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    finished = {path: path.stat().st_mtime_ns for path in markers.glob("*/done.json")}
-    assert 0 < len(finished) < 4
+    for _ in range(100):  # ranks end with the process that started them
+        if not ranks_of(out):
+            break
+        time.sleep(0.1)
+    assert not ranks_of(out)
+    before = finished(out)
+    assert 0 < len(before) < 4
     subprocess.run(command, check=True, capture_output=True)
     assert digests(out) == digests(built)
-    assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
+    assert before.items() <= finished(out).items()
 
 
 def test_a_killed_rank_loses_no_finished_shard(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "acp" / "tiny"
     command = [*ACP, "build", "tiny", "--set", "scenes=4", "--out", str(out), "--nproc", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    markers = work_folder(out) / "shards"
-    while not list(markers.glob("*/done.json")) and process.poll() is None:
-        time.sleep(0.02)
-    ranks = ranks_of(process.pid)
-    os.kill(ranks[0], signal.SIGKILL)
+    process = start_and_wait_for_a_shard(command, out)
+    os.kill(ranks_of(out)[0], signal.SIGKILL)
     error = process.communicate()[1]
     assert process.returncode == 1
     assert "the finished ones are kept: run the same command again" in error
     subprocess.run(command, check=True, capture_output=True)
     assert digests(out) == digests(built)
-
-
-def ranks_of(session: int) -> list[int]:
-    """Processes of a session that run a rank, which torchrun starts with RANK in their
-    environment."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            same = folder.name.isdigit() and os.getsid(int(folder.name)) == session
-            if same and b"\0RANK=" in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except (OSError, ProcessLookupError):
-            continue
-    return found
 
 
 def test_a_build_that_is_done_does_nothing(built: Path) -> None:
