@@ -7,19 +7,20 @@ rename once it is complete.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from acp.apt import PackageAbsentError, download, package_version, unpack, updated_apt
 from acp.backends.base import Missing
 from acp.errors import AcpError, MissingRequirementError
+from acp.home import acp_home
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 RECORD = "acp-asset.json"
@@ -53,11 +54,6 @@ ASSETS: dict[str, Asset] = {
         Asset("lxqt-themes", "usr/share/lxqt/wallpapers", "lgpl-2.1-or-later", 26),
     )
 }
-
-
-def acp_home() -> Path:
-    """The folder for everything fetched or converted once."""
-    return Path(os.environ.get("ACP_HOME") or Path.home() / ".cache" / "acp").expanduser()
 
 
 def asset_dir(name: str) -> Path:
@@ -101,7 +97,7 @@ def fetch(names: Sequence[str], progress: Progress = lambda line: None) -> None:
     root = acp_home() / "assets"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root):
+        with FileLock(root / ".lock"):
             _fetch_all([name for name in names if not _folder(name).is_dir()], root, progress)
     except OSError as error:
         raise AcpError(f"cannot write assets to {root}: {error.strerror or error}") from error
@@ -172,15 +168,8 @@ def _check_room(names: Sequence[str], root: Path) -> None:
         raise AcpError(f"{root} has {free} MB free and needs {needed} MB: set ACP_HOME elsewhere")
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    with (root / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _missing(name: str) -> Missing:
-    return Missing(f"asset {name}", f"acp assets fetch {name}")
+    return Missing(f"asset {name}", "acp assets fetch")
 
 
 def _by_hand(name: str) -> str:

@@ -111,7 +111,7 @@ def assets_fetch(
     """Fetch and unpack photographs (without root) that the recipe `demo` needs."""
     from acp.assets import ASSETS, fetch
 
-    fetch(names or list(ASSETS))
+    fetch(names or list(ASSETS), progress=typer.echo)
 
 
 @cutouts_app.command("from-coco")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import cast
 
-from acp.backends.base import LLM, Backend, Missing, Renderer, Scorer, Segmenter
+from acp.backends.base import LLM, Backend, Renderer, Scorer, Segmenter
 from acp.backends.registry import BACKENDS
 from acp.errors import MissingRequirementError
 from acp.priors import default_priors
@@ -52,14 +52,14 @@ class Pipeline:
         Raises:
             MissingRequirementError: names what is missing and how to get it.
         """
-        lacking: list[tuple[str, Missing]] = [
-            (f"{kind} {backend.name!r}", missing)
-            for kind, backend in self.backends.items()
-            for missing in backend.missing()
-        ]
+        lacking: dict[tuple[str, str], list[str]] = {}
+        for kind, backend in self.backends.items():
+            for missing in backend.missing():
+                found = lacking.setdefault((f"{kind} {backend.name!r}", missing.mend), [])
+                found.append(missing.what)
         if lacking:
-            text = "; ".join(f"{who} needs {m.what}: {m.mend}" for who, m in lacking)
-            raise MissingRequirementError(text)
+            needs = [f"{who} needs {', '.join(w)}: {mend}" for (who, mend), w in lacking.items()]
+            raise MissingRequirementError("; ".join(needs))
 
     @cached_property
     def stages(self) -> list[Stage]:

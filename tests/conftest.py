@@ -68,3 +68,15 @@ def make_scene(*candidates: Candidate, scene_id: int = 3) -> Scene:
     )
     layouts = tuple(candidate.layout for candidate in candidates[:1])
     return Scene(scene_id, 7, ("dog", "zebra"), graph, layouts, candidates)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe `tiny` with four scenes in four shards, made by one process."""
+    from acp.build_command import build_recipe
+    from acp.recipe import load_recipe
+
+    out = tmp_path_factory.mktemp("built") / "acp" / "tiny"
+    summary = list(build_recipe(load_recipe("tiny", ["scenes=4"]), out, 1))
+    assert any("candidates  8" in line for line in summary), summary
+    return out

@@ -39,15 +39,6 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scenes in four shards, made by one process."""
-    out = tmp_path_factory.mktemp("built") / "acp" / "tiny"
-    summary = list(build_recipe(recipe("scenes=4"), out, 1))
-    assert any("candidates  8" in line for line in summary), summary
-    return out
-
-
 def test_it_loads_from_inside_the_build_folder(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,74 @@
+"""The examples of the documentation, run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from acp.backends.base import RenderRequest
+from acp.boxes import as_boxes
+from acp.recipe import Recipe, validated
+from acp.types import Rendering, SceneGraph, SceneObject
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def run(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(code, names)  # noqa: S102 - our own documentation
+    return names
+
+
+def test_the_example_of_a_backend_draws() -> None:
+    (code,) = [block for block in blocks("docs/architecture.md", "python") if "Plain(" in block]
+    plain = run(code)["Plain"]()
+    graph = SceneGraph((SceneObject("dog"), SceneObject("cow")), (), "a dog and a cow")
+    boxes = as_boxes([[0.1, 0.1, 0.5, 0.5], [0.3, 0.3, 0.5, 0.5]])
+    (drawn,) = plain.render([RenderRequest(graph, boxes, (64, 48), 0)])
+    assert isinstance(drawn, Rendering)
+    assert drawn.masks is not None
+    assert drawn.masks.any(axis=(1, 2)).all()
+    assert not (drawn.masks[0] & drawn.masks[1]).any()
+
+
+def test_the_example_of_the_stages_runs() -> None:
+    (code,) = [b for b in blocks("docs/architecture.md", "python") if "pipeline.stages" in b]
+    (scene,) = run(code)["scenes"]
+    assert scene.graph.caption
+    assert scene.layouts[0].reason == ""
+
+
+def test_rows_go_into_pycocotools_as_the_docs_say(built: Path) -> None:
+    (code,) = blocks("docs/data.md", "python")
+    coco = run(code.replace("build/acp/lvis-synth", str(built)))["coco"]
+    assert coco.getImgIds()
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        mask = coco.annToMask(annotation)
+        rows, columns = np.nonzero(mask)
+        x, y, w, h = annotation["bbox"]
+        assert (columns.min(), rows.min()) == (x, y)
+        assert (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1) == (w, h)
+        assert mask.sum() == annotation["area"]
+
+
+def test_the_recipe_of_the_readme_is_valid() -> None:
+    (text,) = blocks("README.md", "yaml")
+    recipe: Recipe = validated(Recipe, yaml.safe_load(text), where="README.md")
+    assert recipe.combine.concepts
+    assert len(recipe.combine.concepts) > 3
+
+
+def test_files_and_folders_that_the_readme_names_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
