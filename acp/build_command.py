@@ -57,6 +57,8 @@ def summary(build: Build, out: Path) -> Iterator[str]:
     for reason, count in sorted(statistics["rejects"].items(), key=lambda item: -item[1]):
         yield f"rejected    {count:>5}  {reason}"
     yield "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    if not counts["kept"]:
+        yield "note        nothing was picked: `curated` is empty; loosen the thresholds of `pick`"
     yield f"data set    {out}  (contact sheet: {out / 'contact_sheet.jpg'})"
     yield "load it     from datasets import load_dataset"
     yield f"            data = load_dataset({str(out)!r}, split='train')"

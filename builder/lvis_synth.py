@@ -62,7 +62,8 @@ class LvisSynth(datasets.ArrowBasedBuilder):
             rows: list[Any] = [*read_rows(shard.table_path(_source_table(self.config.name)))]
             if self.config.name == "curated":
                 rows = [row for row in map(curated_row, rows) if row is not None]
-            yield datasets.builder.Key(shard.index, 0), pa.Table.from_pylist(rows, schema=schema)
+            if rows:  # a row group without rows cannot be read back
+                yield datasets.builder.Key(shard.index, 0), pa.Table.from_pylist(rows, schema)
 
 
 def _source_table(config: str) -> str:
