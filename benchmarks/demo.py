@@ -9,6 +9,7 @@ times a second. Each build is in a new folder; packages, models and assets are t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,17 +20,22 @@ from pathlib import Path
 CASES = {"language model on": [], "language model off": ["--set", "llm.backend=sampler"]}
 
 
-def memory_mb(session: int) -> float:
-    """Memory of all processes of a session, in megabytes."""
-    total_kb = 0
+def memory_mb(root: int) -> float:
+    """Memory of a process and all its descendants, in megabytes."""
+    parents, total_kb = {}, {}
     for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and os.getsid(int(folder.name)) == session:
-                lines = (folder / "smaps_rollup").read_text().splitlines()
-                total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        except (OSError, ProcessLookupError):
-            continue
-    return total_kb / 1024
+        with contextlib.suppress(OSError, ProcessLookupError, IndexError):
+            if folder.name.isdigit():
+                after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(after_name[1])
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    for pid in family:
+        with contextlib.suppress(OSError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total_kb[pid] = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sum(total_kb.values()) / 1024
 
 
 def measure(arguments: list[str], nproc: int) -> tuple[float, float, str]:
@@ -38,9 +44,7 @@ def measure(arguments: list[str], nproc: int) -> tuple[float, float, str]:
         command = [sys.executable, "-m", "acp.cli", "build", "demo", "--nproc", str(nproc)]
         command += ["--out", f"{folder}/demo", *arguments]
         started, peak_mb = time.perf_counter(), 0.0
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         while process.poll() is None:
             peak_mb = max(peak_mb, memory_mb(process.pid))
             time.sleep(0.1)
