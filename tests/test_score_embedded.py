@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from acp.assets import asset_dir
-from acp.backends._efficientnet import torch_threads
 from acp.backends._imagenet import CLASSES, class_names, evidence, members, probabilities
 from acp.backends.base import ScoreRequest
 from acp.backends.registry import backend_class
 from acp.backends.score_embedded import Embedded, crop_xyxy, instance_score, knowable, views_xyxy
 from acp.embedding import SentenceEmbedder
 from acp.errors import AcpError
+from acp.torch_tools import torch_threads
 from acp.types import Failure, FloatArray, ImageArray, ImageScores, SceneGraph, SceneObject
 from acp.vocabulary import categories
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from acp.torch_tools import torch_threads
 from acp.types import FloatArray, ImageArray
 
 SIDE = 224
@@ -80,16 +80,3 @@ def _fuse_pair(owner: Any, convolution: str, norm: str) -> None:
     fused = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm))
     setattr(owner, convolution, fused)
     setattr(owner, norm, nn.Identity())
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Use `count` threads inside the block, and what was set before after it."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

