@@ -30,6 +30,6 @@ if ! { "${apt[@]}" update && cd "$state" && "${apt[@]}" download python3-pip-whl
     exit 1
 fi
 cd - >/dev/null
-dpkg-deb -x "$state"/python3-pip-whl_*.deb "$state/root"
-wheel=$(echo "$state"/root/usr/share/python-wheels/pip-*.whl)
+dpkg-deb -x "$state"/python3-pip-whl_*.deb "$state/unpacked"
+wheel=$(echo "$state"/unpacked/usr/share/python-wheels/pip-*.whl)
 "$folder/bin/python" "$wheel/pip" install --quiet --no-index --find-links "$(dirname "$wheel")" pip
