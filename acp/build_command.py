@@ -31,7 +31,7 @@ def build_recipe(recipe: Recipe, out: Path, num_processes: int) -> Iterator[str]
     from datasets.utils.logging import set_verbosity_error
     from filelock import FileLock, Timeout
 
-    from acp.builder.release import check_out, is_current, release, work_folder
+    from acp.builder.release import check_out, published_scenes, release, work_folder
     from acp.errors import AcpError
 
     disable_progress_bars()
@@ -40,7 +40,9 @@ def build_recipe(recipe: Recipe, out: Path, num_processes: int) -> Iterator[str]
     build = open_build(recipe, work_folder(out))
     try:
         with FileLock(build.work / "lock", timeout=0):
-            if not is_current(build, out) or build.missing():
+            published = published_scenes(build, out)
+            build = build.with_scenes(max(published, build.finished_scenes()))
+            if published < build.recipe.scenes or build.missing():
                 release(build, out, num_processes)
     except Timeout:
         raise AcpError(f"{build.work}: another build is at work there; wait for it") from None
@@ -57,8 +59,10 @@ def summary(build: Build, out: Path) -> Iterator[str]:
     for reason, count in sorted(statistics["rejects"].items(), key=lambda item: -item[1]):
         yield f"rejected    {count:>5}  {reason}"
     yield "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    config = "" if counts["kept"] else "'raw', "
     if not counts["kept"]:
         yield "note        nothing was picked: `curated` is empty; loosen the thresholds of `pick`"
-    yield f"data set    {out}  (contact sheet: {out / 'contact_sheet.jpg'})"
+    sheet = out / "contact_sheet.jpg"
+    yield f"data set    {out}" + (f"  (contact sheet: {sheet})" if sheet.exists() else "")
     yield "load it     from datasets import load_dataset"
-    yield f"            data = load_dataset({str(out)!r}, split='train')"
+    yield f"            data = load_dataset({str(out)!r}, {config}split='train')"

@@ -47,6 +47,7 @@ def _values(build: Build, infos: Mapping[str, DatasetInfo], folder: Path) -> dic
         "rows": rows,
         "frequencies": _frequencies(folder),
         "models": sorted(build.models.items()),
+        "sheet": (folder / "contact_sheet.jpg").exists(),
         "proxy": isinstance(scorer := build.recipe.backend("scorer"), Scorer) and scorer.is_proxy,
     }
 

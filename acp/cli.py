@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,16 +29,30 @@ SetOption = Annotated[
 ]
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C, under a name that no library takes for its own."""
+
+
 def main() -> None:
     """Entry point: a user's mistake ends in one line on standard error and exit code 1."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except AcpError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        typer.secho(f"error: {where}{(error.strerror or str(error)).lower()}", fg="red", err=True)
+        sys.exit(1)
+    except _Interrupted:
         typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
         sys.exit(130)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+    raise _Interrupted
 
 
 @app.command()
@@ -112,6 +127,18 @@ def assets_fetch(
     from acp.assets import ASSETS, fetch
 
     fetch(names or list(ASSETS), progress=typer.echo)
+
+
+@cutouts_app.command("list")
+def cutouts_list(
+    folder: Annotated[Path | None, typer.Argument(help="A bank; the stamps if none.")] = None,
+) -> None:
+    """List the LVIS categories that a bank has, with the number of cut-outs of each."""
+    from acp.backends.render_cutpaste import CutPaste, CutPasteOptions
+
+    options = CutPasteOptions(cutouts=str(folder) if folder else None)
+    for category, looks in CutPaste(options).inventory().looks.items():
+        typer.echo(f"{len(looks):>4}  {category}")
 
 
 @cutouts_app.command("from-coco")

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """Base of stage settings and backend options.
 
-    Fields are typed with JSON in mind (a YAML list fits a tuple); every field has a default and a
-    `Field(description=...)`, which `acp recipes --show` prints.
+    Fields are typed with JSON in mind (a YAML list fits a tuple). Every field has a default, and
+    its `Field(description=...)` says what it does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

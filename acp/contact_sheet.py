@@ -22,8 +22,13 @@ THUMBNAIL_W = 320
 MARGIN = 8
 HEADER = 46
 FOOTER = 38
+NEEDED = {"image", "objects", "caption", "provenance", "clis"}
 PICKED, REJECTED, INK, PAPER = "#1a7f37", "#b42318", "#1f2328", "#ffffff"
 COLOURS = ("#e6194b", "#4363d8", "#3cb44b", "#f58231", "#911eb4", "#008080")
+
+
+class NothingToShowError(AcpError):
+    """A data set without a single image."""
 
 
 def write_contact_sheet(rows: Iterable[Row], path: Path, scenes: int = 12) -> int:
@@ -32,11 +37,14 @@ def write_contact_sheet(rows: Iterable[Row], path: Path, scenes: int = 12) -> in
     Returns the number of scenes drawn.
 
     Raises:
-        AcpError: there is no row with an image.
+        NothingToShowError: there is no row with an image.
+        AcpError: the rows are not ours, or the name has another suffix.
     """
+    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
+        raise AcpError(f"{path}: a contact sheet is a .jpg or a .png")
     groups = list(itertools.islice(_by_scene(rows), scenes))
     if not groups:
-        raise AcpError("the data set holds no image: nothing to show")
+        raise NothingToShowError("the data set holds no image: nothing to show")
     strips = [_strip(group) for group in groups]
     width = max(strip.width for strip in strips)
     sheet = Image.new("RGB", (width, sum(strip.height for strip in strips)), PAPER)
@@ -54,16 +62,25 @@ def rows_of_data_set(name: str) -> Iterable[Row]:
     Raises:
         AcpError: it cannot be opened.
     """
+    import logging
+
     from datasets import Image as ImageFeature
     from datasets import get_dataset_config_names, load_dataset
 
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise AcpError(f"{name}: no such folder")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not news here
     try:
         config = "raw" if "raw" in get_dataset_config_names(name) else None
         rows = load_dataset(name, config, split="train", streaming=True)
+        lacking = NEEDED - set(rows.column_names or ())
+        if lacking:
+            raise AcpError(f"{name}: not a data set of acp build, it lacks {', '.join(lacking)}")
         undecoded: Iterable[Row] = rows.cast_column("image", ImageFeature(decode=False))
         return undecoded
     except (OSError, ValueError, KeyError) as error:
-        raise AcpError(f"{name}: cannot be opened as a data set: {error}") from None
+        reason = " ".join(str(error).split())
+        raise AcpError(f"{name}: cannot be opened as a data set: {reason}") from None
 
 
 def _by_scene(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from acp.errors import AcpError
-from acp.progress import stage_bars
+from acp.progress import stage_bars, terminal
 from acp.recipe import load_recipe
 from acp.runner import Build, open_build, recipe_path, run_shards
 from acp.shards import Shard, write_json
@@ -38,7 +38,7 @@ def complete(build: Build, num_processes: int) -> None:
     missing = build.missing()
     num_processes = min(num_processes, len(missing))
     if num_processes == 1:
-        with stage_bars(scenes_in(missing)) as advance_of:
+        with stage_bars(scenes_in(missing), terminal()) as advance_of:
             failed = run_shards(build, missing, advance_of)
         _raise_failed(build, failed)
     elif num_processes > 1:
@@ -55,10 +55,16 @@ def _run_ranks(build: Build, num_processes: int) -> None:
     results.mkdir(exist_ok=True)
     for old in results.glob("*.json"):
         old.unlink()
-    with _lifeline() as lifeline:
-        command = _command(build, num_processes, lifeline)
-        environment = {**os.environ, **RANK_ENVIRONMENT}
-        code = subprocess.run(command, env=environment, check=False).returncode
+    log = results / "log.txt"
+    with _lifeline() as lifeline, log.open("wb") as output:
+        code = subprocess.run(
+            _command(build, num_processes, lifeline),
+            env={**os.environ, **RANK_ENVIRONMENT},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for this process; the lifeline ends the ranks
+            check=False,
+        ).returncode
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")]
     for report in reports:
         if report["error"]:
@@ -68,7 +74,7 @@ def _run_ranks(build: Build, num_processes: int) -> None:
         left = len(build.missing())
         raise AcpError(
             f"a rank ended early (exit code {code}); {left} shards are missing, the finished ones "
-            "are kept: run the same command again"
+            f"are kept: run the same command again (details in {log})"
         )
 
 
@@ -76,7 +82,7 @@ def _command(build: Build, num_processes: int, lifeline: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *("--nproc_per_node", str(num_processes), "-m", "acp.ranks"),
-        *(str(build.work), str(num_processes), str(lifeline)),
+        *(str(build.work), str(num_processes), str(lifeline), terminal()),
     ]
 
 
@@ -115,8 +121,8 @@ def _raise_failed(build: Build, failed: dict[int, str]) -> None:
         )
 
 
-def main(work: Path, expected: int, lifeline: Path) -> None:
-    """What each rank does."""
+def main(work: Path, expected: int, lifeline: Path, terminal: str) -> None:
+    """What each rank does; the first one draws its bars on `terminal`, if there is one."""
     _end_with(lifeline)
     import torch
     from accelerate import PartialState
@@ -130,7 +136,7 @@ def main(work: Path, expected: int, lifeline: Path) -> None:
         missing = build.missing()
         state.wait_for_everyone()  # before the first of them finishes a shard
         mine = missing[state.process_index :: expected]
-        with stage_bars(scenes_in(mine), shown=state.is_main_process) as advance_of:
+        with stage_bars(scenes_in(mine), terminal * state.is_main_process) as advance_of:
             failed = run_shards(build, mine, advance_of)
     except AcpError as mistake:
         error = str(mistake)
@@ -138,4 +144,4 @@ def main(work: Path, expected: int, lifeline: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

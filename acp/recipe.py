@@ -156,7 +156,11 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         return f"{key}: {detail['msg'].lower()}, got {detail['input']!r}"
     known = _keys_at(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    hint = (
+        f"did you mean {'.'.join([*location[:-1], *near])!r}?"
+        if near
+        else f"known: {', '.join(known)}"
+    )
     return f"unknown key {key!r}; {hint}"
 
 

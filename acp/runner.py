@@ -9,7 +9,7 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from acp.pipeline import AdvanceOf, Pipeline
 from acp.prompts import digest
 from acp.recipe import Recipe
 from acp.rows import image_row, scene_row
-from acp.shards import Shard, plan_shards, read_marker, write_json, write_shard, write_text
+from acp.shards import MARKER, Shard, plan_shards, read_marker, write_json, write_shard, write_text
 from acp.stages.base import silent
 from acp.types import ModelInfo, Scene
 
@@ -49,6 +49,25 @@ class Build:
     def missing(self) -> list[Shard]:
         return [s for s in self.shards() if read_marker(s, self.fingerprint) is None]
 
+    def finished_scenes(self) -> int:
+        """Up to which scene the last shard of the plan was finished by an earlier, longer plan.
+
+        0 if it was not. A plan that ends before it would make a finished shard again, smaller.
+        """
+        last = self.shards()[-1]
+        longest = last.start + self.recipe.scenes_per_shard
+        for stop in range(longest, last.stop, -1):
+            if read_marker(replace(last, stop=stop), self.fingerprint):
+                return stop
+        return 0
+
+    def with_scenes(self, least: int) -> Build:
+        """The build with at least so many scenes; its recipe in the work folder says so too."""
+        if least <= self.recipe.scenes:
+            return self
+        recipe = self.recipe.model_copy(update={"scenes": least})
+        return open_build(recipe, self.work)
+
     def statistics(self) -> dict[str, Any]:
         """Counts and seconds of all finished shards, added up."""
         counts, rejects, seconds = Counter[str](), Counter[str](), Counter[str]()
@@ -74,16 +93,18 @@ def open_build(recipe: Recipe, work: Path) -> Build:
         AcpError: `work` belongs to another recipe (the message names the fields), or cannot be
             written.
     """
-    models = Pipeline(recipe).info()
+    pipeline = Pipeline(recipe)
+    models = pipeline.info()
     content = _content(recipe, models)
     state_path = work / "state.json"
     try:
-        work.mkdir(parents=True, exist_ok=True)
         before = json.loads(state_path.read_text(encoding="utf-8")) if state_path.exists() else None
-        if before is None:
+        if before != content:
+            if before is not None and list(work.glob(f"shards/*/{MARKER}")):
+                raise AcpError(_difference(before, content, work))
+            _ = pipeline.stages  # a recipe that cannot start leaves nothing behind
+            work.mkdir(parents=True, exist_ok=True)
             write_json(state_path, content)
-        elif before != content:
-            raise AcpError(_difference(before, content, work))
         dump = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
         write_text(recipe_path(work), dump)
     except OSError as error:

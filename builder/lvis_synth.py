@@ -21,6 +21,9 @@ from acp.rows import CONFIGS, curated_row, features
 from acp.runner import Build, open_build
 from acp.shards import read_rows
 
+ROW_GROUP_BYTES = 100_000_000
+"""Large row groups keep a later push small; the Hub's viewer refuses those above 300 MB."""
+
 
 @dataclass
 class LvisSynthConfig(datasets.BuilderConfig):
@@ -57,13 +60,23 @@ class LvisSynth(datasets.ArrowBasedBuilder):
         return [datasets.SplitGenerator(datasets.Split.TRAIN, gen_kwargs={"build": build})]
 
     def _generate_tables(self, build: Build) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
+        waiting: list[pa.Table] = []
+        for index, table in enumerate(self._tables(build)):
+            waiting.append(table)
+            if sum(table.nbytes for table in waiting) >= ROW_GROUP_BYTES:
+                yield datasets.builder.Key(index, 0), pa.concat_tables(waiting)
+                waiting = []
+        if sum(map(len, waiting)):  # a row group without rows cannot be read back
+            yield datasets.builder.Key(len(build.shards()), 0), pa.concat_tables(waiting)
+
+    def _tables(self, build: Build) -> Iterator[pa.Table]:
+        """The rows of this configuration, a table a shard."""
         schema = self.info.features.arrow_schema
         for shard in build.shards():
             rows: list[Any] = [*read_rows(shard.table_path(_source_table(self.config.name)))]
             if self.config.name == "curated":
                 rows = [row for row in map(curated_row, rows) if row is not None]
-            if rows:  # a row group without rows cannot be read back
-                yield datasets.builder.Key(shard.index, 0), pa.Table.from_pylist(rows, schema)
+            yield pa.Table.from_pylist(rows, schema)
 
 
 def _source_table(config: str) -> str:

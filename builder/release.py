@@ -3,20 +3,20 @@ the old folder or the new one, never half of it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import datasets
 from acp.builder.lvis_synth import LvisSynth
 
 from acp.card import write_card
-from acp.contact_sheet import write_contact_sheet
+from acp.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.errors import AcpError
 from acp.rows import CONFIGS
 from acp.runner import STORAGE_ERRNOS, Build, storage_error
-from acp.shards import read_rows, write_json
+from acp.shards import read_rows, sha256, write_json
 
 RECEIPT = ".acp.json"
 """Says which build a folder holds; also what tells a folder of ours from another."""
@@ -33,20 +33,27 @@ def check_out(out: Path) -> None:
     Raises:
         AcpError: `out` exists and holds something else.
     """
-    if out.exists() and not (out / RECEIPT).is_file() and (out.is_file() or any(out.iterdir())):
+    ours = (out / RECEIPT).is_file() if out.is_dir() else not out.exists()
+    if not ours and (not out.is_dir() or any(out.iterdir())):
         raise AcpError(f"{out}: exists and was not made by acp build; choose another --out")
 
 
-def is_current(build: Build, out: Path) -> bool:
-    """Whether `out` already holds exactly this build."""
+def published_scenes(build: Build, out: Path) -> int:
+    """How many scenes of this build `out` holds, intact; 0 if it holds another or is damaged."""
     try:
-        return bool(json.loads((out / RECEIPT).read_text(encoding="utf-8")) == _receipt(build))
-    except (OSError, ValueError):
-        return False
+        receipt = json.loads((out / RECEIPT).read_text(encoding="utf-8"))
+        intact = receipt["fingerprint"] == build.fingerprint and receipt["sha256"] == _sums(out)
+        return int(receipt["scenes"]) if intact else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
-def _receipt(build: Build) -> dict[str, Any]:
-    return {"fingerprint": build.fingerprint, "scenes": build.recipe.scenes}
+def _sums(folder: Path) -> dict[str, str]:
+    """The checksum of every file of a data set but the receipt."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): sha256(path) for path in files if path.name != RECEIPT
+    }
 
 
 def release(build: Build, out: Path, num_processes: int) -> None:
@@ -70,9 +77,12 @@ def release(build: Build, out: Path, num_processes: int) -> None:
 def _write(build: Build, staged: Path, num_processes: int) -> None:
     infos = {c: _write_config(build, c, staged / c, num_processes) for c in CONFIGS}
     shutil.copyfile(build.recipe_path, staged / "recipe.yaml")
+    sheet = staged / "contact_sheet.jpg"
+    with contextlib.suppress(NothingToShowError):  # every scene was rejected
+        write_contact_sheet(read_rows(staged / "raw"), sheet)
     write_card(build, infos, staged)
-    write_contact_sheet(read_rows(staged / "raw"), staged / "contact_sheet.jpg")
-    write_json(staged / RECEIPT, _receipt(build))
+    receipt = {"fingerprint": build.fingerprint, "scenes": build.recipe.scenes}
+    write_json(staged / RECEIPT, {**receipt, "sha256": _sums(staged)})
 
 
 def _write_config(

@@ -188,6 +188,54 @@ def test_more_scenes_extend_a_build(built: Path, tmp_path: Path) -> None:
     assert digests(out / "raw") == digests(built / "raw")
 
 
+def test_fewer_scenes_take_nothing_away(tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    one_shard = ("scenes_per_shard=4", "render.candidates=1")
+    list(build_recipe(recipe("scenes=3", *one_shard), out, 1))
+    before, markers = digests(out), finished(out)
+    for fewer in ("scenes=2", "scenes=1"):
+        summary = list(build_recipe(recipe(fewer, *one_shard), out, 1))
+        assert summary[0].startswith("scenes      3")
+    shutil.rmtree(out)  # the shard alone still says how far it goes
+    list(build_recipe(recipe("scenes=1", *one_shard), out, 1))
+    assert digests(out) == before
+    assert finished(out) == markers
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "added"])
+def test_a_damaged_data_set_is_written_again(built: Path, tmp_path: Path, damage: str) -> None:
+    out = copy_of(built, tmp_path)
+    (file,) = (out / "curated").glob("*.parquet")
+    if damage == "gone":
+        file.unlink()
+    elif damage == "changed":
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    else:
+        (out / "curated" / "train-more.parquet").write_bytes(b"")
+    list(build_recipe(recipe("scenes=4"), out, 1))
+    assert digests(out) == digests(built)
+
+
+def test_a_recipe_that_made_nothing_may_be_mended(tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    with pytest.raises(AcpError, match="no wok"):
+        list(build_recipe(recipe("combine.concepts=[wok]"), out, 1))
+    assert not work_folder(out).exists()
+    work_folder(out).mkdir()
+    (work_folder(out) / "state.json").write_text("{}")  # begun, but no shard was finished
+    list(build_recipe(recipe("scenes=1", "combine.concepts=[zebra]"), out, 1))
+    assert load_dataset(str(out), "scene_graphs", split="train")[0]["concepts"][0] == "zebra"
+
+
+def test_a_build_whose_scenes_are_all_rejected_still_says_why(tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    summary = list(build_recipe(recipe("scenes=2", "lay_out.min_side=0.99"), out, 1))
+    assert summary[0] == "scenes      2 (2 rejected)"
+    rejects = load_dataset(str(out), "scene_graphs", split="train")["reject"]
+    assert all(reject.startswith("lay out: ") for reject in rejects)
+    assert not (out / "contact_sheet.jpg").exists()
+
+
 def test_one_failing_shard_loses_no_other(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     blocked = work_folder(out) / "shards" / "00001"
@@ -204,9 +252,10 @@ def test_one_failing_shard_loses_no_other(tmp_path: Path) -> None:
 
 def test_a_build_without_a_single_pick_says_so_and_keeps_everything(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
-    limits = ("pick.min_clis_i=101", "pick.min_clis_l=101")
+    limits = ("pick.min_clis_i=100", "pick.min_clis_l=100")
     summary = list(build_recipe(recipe("scenes=1", *limits), out, 1))
     assert any("nothing was picked" in line for line in summary)
+    assert any("'raw', split='train'" in line for line in summary)
     # `datasets` cannot cut a split without rows, but opens it as a stream.
     assert list(load_dataset(str(out), split="train", streaming=True)) == []
     assert len(load_dataset(str(out), "raw", split="train")) == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,10 @@ def test_doctor_reports_every_backend() -> None:
         (("build", "tiny", "--set", "combine.concepts=[wok]"), "wok"),
         (("build", "lvis-longtail"), "there is no 'transformers'"),
         (("build", "tiny", "--set", "renderer.cutouts=missing"), "missing"),
-        (("show", "./not-there"), "not-there"),
+        (("show", "./not-there"), "no such folder"),
+        (("show", ".", "--out", "sheet.xyz"), ".jpg or a .png"),
+        (("build", "tiny", "--out", "/dev/full"), "/dev/full"),
+        (("build", "tiny", "--set", "lay_out={llm_proposals: 0, priors_proposals: 0}"), "both"),
         (("assets", "fetch", "nothing"), "nothing"),
         (("cutouts", "from-coco", "a.json", "b", "c"), "a.json"),
     ],
@@ -109,3 +114,15 @@ def test_a_full_or_killed_build_can_be_shown(tmp_path: Path) -> None:
     shown = acp("show", "out", "--out", "sheet.png", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
+    command = [*ACP, "build", "tiny", "--set", "scenes=8", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "out.work" / "state.json").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate()[1]
+    assert process.returncode == 130
+    assert error.strip().splitlines()[-1].startswith("stopped; what is finished is kept")
+    assert "Traceback" not in error

@@ -40,7 +40,7 @@ def test_backends_of_the_embedded_recipes_exist(name: str, kind: str) -> None:
     ("override", "message"),
     [
         ("scens=4", "unknown key 'scens'; did you mean 'scenes'"),
-        ("render.candidats=4", "unknown key 'render.candidats'; did you mean 'candidates'"),
+        ("render.candidats=4", "unknown key 'render.candidats'; did you mean 'render.candidates'"),
         ("scenes=many", "scenes: input should be a valid integer, got 'many'"),
         ("scenes=0", "scenes: input should be greater than or equal to 1, got 0"),
         ("scenes=true", "scenes: input should be a valid integer"),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from acp.assets import asset_dir, asset_version
 from acp.cutpaste.imaging import open_image
-from acp.cutpaste.tables import Row, inside_folder, number, one_of, read_rows
+from acp.cutpaste.tables import Row, content_digest, inside_folder, number, one_of, read_rows
 from acp.errors import AcpError
 
 TABLE = "backgrounds.tsv"
@@ -168,7 +168,7 @@ def folder_bank(folder: Path) -> BackgroundBank:
     if absent:
         raise AcpError(f"{table}: {absent[0]} is not there ({len(absent)} files missing)")
     return BackgroundBank(
-        _digest([repr(b).replace(str(folder), "") + str(b.path.stat().st_size) for b in found]),
+        _digest([repr(b).replace(str(folder), "") + content_digest(b.path) for b in found]),
         tuple(found),
     )
 

@@ -92,6 +92,13 @@ def from_coco(
     return CocoReport(dict(written), dict(skipped), unmapped)
 
 
+_FIELDS = {
+    "images": ("id", "width", "height", "file_name"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -99,9 +106,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise AcpError(f"{path}: no such file") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise AcpError(f"{path}: not JSON ({error})") from error
-    for key in ("images", "annotations", "categories"):
+    except OSError as error:
+        raise AcpError(f"{path}: cannot be read: {error.strerror}") from error
+    for key, fields in _FIELDS.items():
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise AcpError(f"{path}: not in COCO's format, it lacks the list {key!r}")
+        for index, item in enumerate(data[key]):
+            lacking = [field for field in fields if not isinstance(item, dict) or field not in item]
+            if lacking:
+                raise AcpError(
+                    f"{path}: {key}[{index}] lacks {lacking[0]!r}; give COCO's file of instances"
+                )
     return data
 
 

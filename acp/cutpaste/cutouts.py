@@ -17,7 +17,7 @@ from pathlib import Path
 from acp.assets import asset_dir
 from acp.cutpaste.color_names import color_phrase
 from acp.cutpaste.imaging import Sprite, clean_sprite, read_cutout
-from acp.cutpaste.tables import inside_folder, number, one_of, read_rows
+from acp.cutpaste.tables import content_digest, inside_folder, number, one_of, read_rows
 from acp.errors import AcpError
 from acp.vocabulary import categories, resolve
 
@@ -150,8 +150,8 @@ def folder_bank(folder: Path) -> CutoutBank:
         cutouts = tuple(_from_folders(folder))
     if not cutouts:
         raise AcpError(f"cut-out bank {folder}: no <category>/*.png in it")
-    files_and_sizes = [f"{c.path.relative_to(folder)} {c.path.stat().st_size}" for c in cutouts]
-    return CutoutBank(str(folder), _digest([repr(cutouts[0].colors), *files_and_sizes]), cutouts)
+    rows = [f"{repr(c).replace(str(folder), '')} {content_digest(c.path)}" for c in cutouts]
+    return CutoutBank(str(folder), _digest(rows), cutouts)
 
 
 def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:

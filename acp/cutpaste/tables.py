@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -65,3 +66,8 @@ def inside_folder(folder: Path, name: str, place: str) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise AcpError(f"{place}: {name!r} lies outside {folder}")
     return path
+
+
+def content_digest(path: Path) -> str:
+    """A checksum of a file: another picture under the same name makes another bank."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()

@@ -222,8 +222,11 @@ def _pool(settings: CombineSettings, inventory: Inventory | None) -> list[Catego
     lacking = [name for name in wanted if name not in drawable]
     if lacking:
         near = {name for wish in lacking for name in nearest(wish, 20) if name in drawable}
-        hint = f"; the nearest it has: {', '.join(sorted(near))}" if near else ""
-        raise AcpError(f"combine.concepts: the renderer has no {', '.join(lacking)}{hint}")
+        hint = f"; it has {', '.join(sorted(near))}" if near else ""
+        raise AcpError(
+            f"combine.concepts: the renderer has no {', '.join(lacking)}{hint}; `acp cutouts list` "
+            "shows what the cut-outs cover, `--set renderer.cutouts=FOLDER` takes your own"
+        )
     return sorted(wanted.values(), key=lambda category: category.id)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from acp.backends.base import LLM
 from acp.clis.layout import score_layouts
@@ -50,6 +50,12 @@ class LayOutSettings(Settings):
     min_visible: float = Field(
         0.5, ge=0, le=1, description="least share of a box that nearer boxes leave uncovered"
     )
+
+    @model_validator(mode="after")
+    def _some_proposal(self) -> LayOutSettings:
+        if not self.llm_proposals + self.priors_proposals:
+            raise ValueError("llm_proposals and priors_proposals must not both be 0")
+        return self
 
 
 class LayOut:

@@ -22,9 +22,11 @@ class PickSettings(Settings):
 
     per_scene: int = Field(1, ge=1, description="how many candidates of a scene may be kept")
     layout_weight: float = Field(0.5, ge=0, le=1, description="share of CLIS-L in CLIS")
-    min_clis_i_instance: float = Field(60.0, description="an object below is not used")
-    min_clis_i: float = Field(0.0, description="an image below is not used")
-    min_clis_l: float = Field(0.0, description="a layout below is not used")
+    min_clis_i_instance: float = Field(
+        60.0, ge=0, le=100, description="an object below is not used"
+    )
+    min_clis_i: float = Field(0.0, ge=0, le=100, description="an image below is not used")
+    min_clis_l: float = Field(0.0, ge=-100, le=100, description="a layout below is not used")
     min_visible: float = Field(0.5, ge=0, le=1, description="least visible share of an object")
     min_side_px: int = Field(24, ge=1, description="least shorter side of a visible box")
     min_objects_share: float = Field(
