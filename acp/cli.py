@@ -113,9 +113,9 @@ def show(
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 12,
 ) -> None:
     """Draw a contact sheet: candidates with boxes, masks and scores, picks and rejects."""
-    from acp.contact_sheet import rows_of_data_set, write_contact_sheet
+    from acp.contact_sheet import show_data_set
 
-    drawn = write_contact_sheet(rows_of_data_set(dataset), out, scenes)
+    drawn = show_data_set(dataset, out, scenes)
     typer.echo(f"{drawn} scenes drawn in {out}")
 
 

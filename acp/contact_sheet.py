@@ -40,8 +40,7 @@ def write_contact_sheet(rows: Iterable[Row], path: Path, scenes: int = 12) -> in
         NothingToShowError: there is no row with an image.
         AcpError: the rows are not ours, or the name has another suffix.
     """
-    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
-        raise AcpError(f"{path}: a contact sheet is a .jpg or a .png")
+    _check_name(path)
     groups = list(itertools.islice(_by_scene(rows), scenes))
     if not groups:
         raise NothingToShowError("the data set holds no image: nothing to show")
@@ -54,6 +53,21 @@ def write_contact_sheet(rows: Iterable[Row], path: Path, scenes: int = 12) -> in
         top += strip.height
     sheet.save(path, quality=88)
     return len(groups)
+
+
+def show_data_set(name: str, path: Path, scenes: int) -> int:
+    """`write_contact_sheet` of a folder or a Hub data set.
+
+    Raises:
+        AcpError: it cannot be opened, or as above.
+    """
+    _check_name(path)
+    return write_contact_sheet(rows_of_data_set(name), path, scenes)
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
+        raise AcpError(f"{path}: a contact sheet is a .jpg or a .png")
 
 
 def rows_of_data_set(name: str) -> Iterable[Row]:

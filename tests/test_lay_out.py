@@ -162,8 +162,10 @@ def test_a_model_that_does_not_lay_out_is_not_asked() -> None:
 
 
 def test_without_any_proposal_the_scene_is_rejected() -> None:
-    done = stage(llm_proposals=0, priors_proposals=0)([scene(1)])[0]
-    assert done.reject.endswith("no layout was proposed")
+    (done,) = stage(priors_proposals=0)([scene(1)])  # no model that lays out either
+    assert done.reject == "lay out: none of 0 proposals is sound: no layout was proposed"
+    with pytest.raises(ValueError, match="must not both be 0"):
+        LayOutSettings(llm_proposals=0, priors_proposals=0)
 
 
 def test_a_threshold_on_clis_l() -> None:
