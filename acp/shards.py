@@ -58,7 +58,8 @@ def write_shard(
 ) -> None:
     """Write the tables and then the marker; until then the shard counts as missing."""
     shard.folder.mkdir(parents=True, exist_ok=True)
-    (shard.folder / MARKER).unlink(missing_ok=True)
+    for stale in (shard.folder / MARKER, *shard.folder.glob("*.tmp")):
+        stale.unlink(missing_ok=True)
     for table in TABLES:
         _write_table(shard.table_path(table), table, tables[table])
     marker = {

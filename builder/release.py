@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import datasets
-from acp.builder.lvis_synth import LvisSynth
 
+from acp.builder.lvis_synth import LvisSynth
 from acp.card import write_card
 from acp.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.errors import AcpError

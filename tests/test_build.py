@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acp.builder.release import work_folder
 from datasets import load_dataset
 from pycocotools import mask as coco_mask
 
 from acp.build_command import build_recipe
+from acp.builder.release import work_folder
 from acp.errors import AcpError
 from acp.recipe import Recipe, load_recipe
 from acp.rows import CONFIGS
