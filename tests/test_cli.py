@@ -75,6 +75,12 @@ def test_mistakes_are_one_line_and_exit_with_1(
     assert message in mistake(*arguments, cwd=tmp_path)
 
 
+def test_the_categories_of_the_bank_are_listed() -> None:
+    listed = acp("cutouts", "list").stdout.splitlines()
+    assert any(line.split() == ["1", "zebra"] for line in listed)
+    assert len(listed) > 100
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
