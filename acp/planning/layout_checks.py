@@ -15,7 +15,7 @@ from acp.types import FloatArray, Inventory, Relation, SceneGraph
 from acp.vocabulary import categories
 
 UPPER = frozenset({"air", "wall"})
-HORIZON = 0.3
+HORIZON = 0.35
 """Where the ground ends, from the top, as far as a layout alone can tell: things on the ground look
 larger in proportion to how far below it they stand."""
 OVERLAPPING = frozenset({"in front of", "behind", "on", "inside"})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from acp.clis.features import Float64Array
-from acp.planning.layout_checks import HORIZON, LayoutTask
+from acp.planning.layout_checks import LayoutTask
 from acp.types import FloatArray
 
 NEAREST = (0.86, 0.96)
 """Where the bottom edge of the nearest thing is, from and to, as shares of the image's height."""
 HIGHEST = 0.66
 """No bottom edge of a thing that stands is higher up than this."""
+HORIZON = 0.3
 LARGEST, LARGEST_ALONE = (0.48, 0.8), (0.52, 0.85)
 """How much of the image's width or height the largest thing fills, from and to."""
 MARGIN = 0.03
