@@ -15,9 +15,10 @@ from acp.types import FloatArray, Inventory, Relation, SceneGraph
 from acp.vocabulary import categories
 
 UPPER = frozenset({"air", "wall"})
-HORIZON = 0.35
-"""Where the ground ends, from the top, as far as a layout alone can tell: things on the ground look
-larger in proportion to how far below it they stand."""
+LOWEST_HORIZON = 0.35
+"""How far down, from the top, the ground may end: things on it look larger in proportion to how far
+below that they stand. Lower than where `layout_framing` puts it, so that other layouts, seen from
+higher up, pass too."""
 OVERLAPPING = frozenset({"in front of", "behind", "on", "inside"})
 """Predicates whose objects may cover each other."""
 RESTING = frozenset({"on", "inside", "above"})
@@ -152,7 +153,7 @@ def _size_checks(
     task: LayoutTask, boxes: FloatArray, longest_px: FloatArray, max_error: float
 ) -> list[tuple[str, BoolArray]]:
     """What is really the larger may look smaller only as far as it is farther away."""
-    below = np.maximum(boxes[..., 1] + boxes[..., 3] - HORIZON, 0.05)
+    below = np.maximum(boxes[..., 1] + boxes[..., 3] - LOWEST_HORIZON, 0.05)
     checks = []
     for large in range(len(task.names)):
         for small in range(len(task.names)):
