@@ -74,6 +74,42 @@ def sided(predicate: str) -> bool:
     return "left" in predicate or "right" in predicate
 
 
+_GEOMETRIES = {
+    "on": "on onto upon atop riding rides mounting climbing climbs",
+    "above": "above over",
+    "below": "below under beneath underneath",
+    "inside": "in inside within into",
+    "left of": "left",
+    "right of": "right",
+    "behind": "behind",
+    "in front of": "front",
+    "next to": "next beside near by alongside at around facing faces watching watches with",
+    "overlapping": (
+        "holding holds carrying carries wearing wears eating eats biting bites drinking drinks"
+        " catching catches kicking kicks throwing throws hitting hits swinging swings using uses"
+        " playing plays touching touches hugging hugs pulling pulls pushing pushes has having of"
+        " against covering covers overlapping"
+    ),
+}
+"""Geometric predicates and the words that tell of them."""
+
+
+@cache
+def geometry_of(predicate: str) -> str:
+    """The geometric predicate that says where things are of which `predicate` is true.
+
+    The last word that tells of a place decides, then one that tells of touching; things of any
+    other predicate are next to each other.
+
+    >>> [geometry_of(p) for p in ("sitting on", "rides", "wearing", "in front of", "admiring")]
+    ['on', 'on', 'overlapping', 'in front of', 'next to']
+    """
+    words = {word: name for name, text in _GEOMETRIES.items() for word in text.split()}
+    found = [words[word] for word in reversed(predicate.lower().split()) if word in words]
+    places = [name for name in found if name != "overlapping"]
+    return (places or found or ["next to"])[0]
+
+
 def holds(predicate: str, subject_xywhn: FloatArray, object_xywhn: FloatArray) -> BoolArray:
     """Whether each pair of boxes, both (N, 4), fits the predicate's plain meaning, shape (N,).
 
@@ -159,4 +195,5 @@ _TESTS: Mapping[str, Callable[[FloatArray, FloatArray], BoolArray]] = {
     "below": lambda a, b: _above(b, a),
     "on": _on,
     "inside": _inside,
+    "overlapping": lambda a, b: np.asarray((overlaps(a, b) > 0).all(axis=1)),
 }
