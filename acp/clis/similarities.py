@@ -1,0 +1,315 @@
+"""How alike two pairs of boxes are in size, distance and direction (arXiv 2406.20085, Eq. 4-6).
+
+One set of formulas, on arrays that broadcast and in buffers that are used again, serves blocks of
+candidates times references (`acp.clis.pairs`) and single couples alike (`pair_similarities`).
+`docs/clis.md` has the definitions, and where the variants `paper` and `reference` differ.
+
+A pair enters the formulas as its terms, the rows of an array:
+
+    size, 1 / size, overlap, 1 / overlap, x, y[, distance, 1 / distance]
+
+of area ratio, IoU, the unit vector from subject to object ((0, 0): no direction), and, for `paper`,
+relative distance. A reference's terms are multiplied by what they count, and end in that:
+
+    size, 1 / size, overlap, 1 / overlap, x, y, direction / 2[, distance, 1 / distance, distance]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from acp.clis.features import Float64Array, PairFeatures
+
+BoolArray = npt.NDArray[np.bool_]
+
+PENALTY_BELOW = 0.03
+"""The penalty maps values below it linearly from [0, t] to [-1, t]."""
+
+BALANCED_ABOVE = 0.95
+"""Where the overlap is more alike than this, or else the distance, the other counts 0.8."""
+
+NOTHING = 1e-9
+"""`paper`: an overlap or relative distance up to this is none; without distance, no direction."""
+
+ALIKE_BELOW = 1e-10
+"""`reference`: two values whose sum is below this are alike."""
+
+_SLOPE = (1 + PENALTY_BELOW) / PENALTY_BELOW
+_LEAST, _MOST = 1e-150, 1e150  # so that no product of a feature with another's inverse overflows
+
+
+class Weights(NamedTuple):
+    """What the three similarities count in a pair's total."""
+
+    size: float
+    distance: float
+    direction: float
+
+    def shares(self) -> Weights:
+        """The same with a sum of 1."""
+        return Weights(*(weight / sum(self) for weight in self))
+
+
+CODE_WEIGHTS = Weights(0.5, 1.0, 0.8)
+"""Those of the authors' code, and so of `reference`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """What the terms of a call share.
+
+    `variant`: "paper" or "reference". `shares`: what each similarity counts in the total. `rests`:
+    some pair has no direction. `tiny`: some area ratio or overlap is as good as 0 but not 0.
+    """
+
+    variant: str
+    shares: Weights
+    rests: bool = True
+    tiny: bool = True
+
+    @classmethod
+    def of(cls, variant: str, shares: Weights, *terms: Float64Array) -> Formula:
+        """That of a call with these terms of candidates and references."""
+        rests = any(bool(((t[4] == 0) & (t[5] == 0)).any()) for t in terms)
+        tiny = any(bool(((t[:4:2] > _LEAST) & (t[:4:2] < ALIKE_BELOW)).any()) for t in terms)
+        return cls(variant, shares, rests, tiny)
+
+
+def terms_of(features: PairFeatures, mirrored: BoolArray, variant: str) -> Float64Array:
+    """Terms of candidates, (8 or 6, N); `mirrored` (N,) where left and right are the same."""
+    overlap, distance = features.iou, features.distance
+    length = np.hypot(features.dx, features.dy)
+    if variant == "paper":
+        overlap = np.where(overlap > NOTHING, overlap, 0.0)
+        distance = np.where(distance > NOTHING, distance, 0.0)
+        length = np.where(distance > 0, length, 0.0)
+    inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 1e-300)
+    x, y = features.dx * inverse, features.dy * inverse
+    x = np.where(mirrored, np.abs(x), x)
+    rows = [*_with_inverse(features.area_ratio), *_with_inverse(overlap), x, y]
+    return np.stack(rows + (_with_inverse(distance) if variant == "paper" else []))
+
+
+def reference_terms_of(
+    features: PairFeatures,
+    weights: Float64Array,
+    mirrored: BoolArray,
+    shares: Weights,
+    variant: str,
+) -> Float64Array:
+    """Terms of references, (10 or 7, K).
+
+    Args:
+        features: shape (K,).
+        weights: 0-1, how like the reference's categories are, (K,).
+        mirrored: where left and right are the same, (K,).
+        shares: what each similarity counts in the total.
+        variant: "paper" or "reference".
+    """
+    terms = terms_of(features, mirrored, variant)
+    half = weights * (shares.direction / 2)
+    terms[:2] *= weights * shares.size
+    terms[4:6] *= half
+    if variant == "paper":
+        return np.stack([*terms[:6], half, *terms[6:], weights * shares.distance])
+    terms[2:4] *= weights * shares.distance
+    return np.stack([*terms, half])
+
+
+def _with_inverse(values: Float64Array) -> list[Float64Array]:
+    bounded = np.clip(values, _LEAST, _MOST)
+    return [bounded, 1 / bounded]
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Buffers of one shape, that of a block."""
+
+    total: Float64Array
+    part: Float64Array
+    spare: Float64Array
+    other: Float64Array
+    mask: BoolArray
+
+    @classmethod
+    def of(cls, size: int) -> Scratch:
+        """Buffers for blocks of up to `size` elements."""
+        total, part, spare, other = np.empty((4, size))
+        return cls(total, part, spare, other, np.empty(size, bool))
+
+    def shaped(self, *shape: int) -> Scratch:
+        """The same memory as a block of this shape."""
+        size = int(np.prod(shape))
+        names = ("total", "part", "spare", "other", "mask")
+        return Scratch(*(getattr(self, name)[:size].reshape(shape) for name in names))
+
+
+def total_into(
+    block: Scratch, c: Float64Array, r: Float64Array, formula: Formula, *, penalty: bool
+) -> None:
+    """Writes the sums of the three similarities, by their shares, to `block.total`.
+
+    Args:
+        block: of the shape that candidates and references broadcast to.
+        c: terms of the candidates, with axes to broadcast behind the first.
+        r: terms of the references, the same.
+        formula: that of the terms.
+        penalty: whether values below t are penalised; without, it is the most a total can be.
+    """
+    _size_into(block.total, block, c, r, formula, penalty)
+    _distance_into(block.part, block, c, r, formula, penalty)
+    np.add(block.total, block.part, out=block.total)
+    _direction_into(block.part, block, c, r, formula, penalty)
+    np.add(block.total, block.part, out=block.total)
+
+
+def pair_similarities(
+    candidates: PairFeatures,
+    references: PairFeatures,
+    weights: Float64Array,
+    mirrored: BoolArray,
+    variant: str = "paper",
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Size, distance and direction of N candidates, each against one reference.
+
+    Args:
+        candidates: shape (N,).
+        references: shape (N,).
+        weights: 0-1, how like the reference's categories are, (N,).
+        mirrored: whether the reference may be mirrored left-right, (N,).
+        variant: "paper" or "reference".
+
+    Returns:
+        Three arrays (N,), -1 to 1; `reference` can push the distance down to about -18.2.
+    """
+    ones = Weights(1.0, 1.0, 1.0)
+    c = terms_of(candidates, mirrored, variant)
+    r = reference_terms_of(references, weights, mirrored, ones, variant)
+    formula, block = Formula.of(variant, ones, c, r), Scratch.of(len(weights))
+    size, distance, direction = np.empty((3, len(weights)))
+    _size_into(size, block, c, r, formula, True)
+    _distance_into(distance, block, c, r, formula, True)
+    _direction_into(direction, block, c, r, formula, True)
+    return size, distance, direction
+
+
+def penalised(similarity: Float64Array) -> Float64Array:
+    """Values below t = 0.03 are mapped linearly from [0, t] to [-1, t].
+
+    >>> penalised(np.array([0.0, 0.03, 0.5])).tolist()
+    [-1.0, 0.03, 0.5]
+    """
+    return np.asarray(np.minimum(similarity, similarity * _SLOPE - 1))
+
+
+def _size_into(
+    out: Float64Array,
+    block: Scratch,
+    c: Float64Array,
+    r: Float64Array,
+    formula: Formula,
+    penalty: bool,
+) -> None:
+    share = formula.shares.size
+    _ratio_into(out, block.spare, c[:2], r[:2])
+    if formula.variant == "reference" and formula.tiny:
+        _alike_where_nothing(out, c[0], r[0], r[6] * (2 * share / formula.shares.direction))
+    if penalty:
+        _penalise(out, block.spare, _SLOPE, share)
+
+
+def _distance_into(
+    out: Float64Array,
+    block: Scratch,
+    c: Float64Array,
+    r: Float64Array,
+    formula: Formula,
+    penalty: bool,
+) -> None:
+    share = formula.shares.distance
+    _ratio_into(out, block.spare, c[2:4], r[2:4])
+    if formula.variant == "paper":
+        _ratio_into(block.other, block.spare, c[6:8], r[7:9])
+        _balance_into(out, block)
+        np.multiply(out, r[9], out=out)
+        slope, depth = _SLOPE, 1.0
+    else:
+        if formula.tiny:
+            _alike_where_nothing(out, c[2], r[2], r[6] * (2 * share / formula.shares.direction))
+        # Half is penalised once and half twice; both begin at t, so their mean is one line.
+        slope, depth = (_SLOPE + _SLOPE**2) / 2, 1 + _SLOPE / 2
+    if penalty:
+        _penalise(out, block.spare, slope, share * depth)
+
+
+def _balance_into(overlap: Float64Array, block: Scratch) -> None:
+    """Overlap and distance (`block.other`) half and half, or 0.2 and 0.8, into `overlap`."""
+    share, distance = block.spare, block.other
+    share.fill(0.5)
+    np.greater(distance, BALANCED_ABOVE, out=block.mask)
+    np.copyto(share, 0.8, where=block.mask)
+    np.greater(overlap, BALANCED_ABOVE, out=block.mask)
+    np.copyto(share, 0.2, where=block.mask)
+    np.subtract(overlap, distance, out=overlap)
+    np.multiply(overlap, share, out=overlap)
+    np.add(overlap, distance, out=overlap)
+
+
+def _direction_into(
+    out: Float64Array,
+    block: Scratch,
+    c: Float64Array,
+    r: Float64Array,
+    formula: Formula,
+    penalty: bool,
+) -> None:
+    """`(cos + 1) / 2`."""
+    share = formula.shares.direction
+    np.multiply(c[4], r[4], out=out)
+    np.multiply(c[5], r[5], out=block.spare)
+    np.add(out, block.spare, out=out)
+    np.add(out, r[6], out=out)
+    if penalty:
+        _penalise(out, block.spare, _SLOPE, share)
+    if not formula.rests:
+        return
+    rests_c, rests_r = (c[4] == 0) & (c[5] == 0), (r[4] == 0) & (r[5] == 0)
+    if rests_c.any() or rests_r.any():
+        both, one = _resting(r[6] * 2, formula, penalty)
+        np.copyto(out, one, where=rests_c ^ rests_r)
+        np.copyto(out, both, where=rests_c & rests_r)
+
+
+def _resting(
+    most: Float64Array, formula: Formula, penalty: bool
+) -> tuple[Float64Array | float, float]:
+    """What the direction counts where neither pair has one, and where only one has."""
+    share = formula.shares.direction
+    if formula.variant == "reference":  # neither weighed nor penalised
+        return share, 0.0
+    return (penalised(most / share) * share, -share) if penalty else (most, 0.0)
+
+
+def _ratio_into(out: Float64Array, spare: Float64Array, a: Float64Array, b: Float64Array) -> None:
+    """`S(a, b) = 1 - |a - b| / max(a, b) = min(a / b, b / a)`, of values with their inverses."""
+    np.multiply(a[0], b[1], out=out)
+    np.multiply(a[1], b[0], out=spare)
+    np.minimum(out, spare, out=out)
+
+
+def _penalise(values: Float64Array, spare: Float64Array, slope: float, depth: float) -> None:
+    """The line below t is steeper than the identity and meets it at t: the lesser of the two."""
+    np.multiply(values, slope, out=spare)
+    np.subtract(spare, depth, out=spare)
+    np.minimum(values, spare, out=values)
+
+
+def _alike_where_nothing(
+    out: Float64Array, a: Float64Array, b: Float64Array, most: Float64Array
+) -> None:
+    """`most` where the sum of the two is as good as 0; `b` is multiplied by `most` already."""
+    np.copyto(out, most, where=a * most + b < ALIKE_BELOW * most)
