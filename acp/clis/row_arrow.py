@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acp.clis.row_images import stored_image
-from acp.clis.rows import Coded, IntArray, RowColumns
+from acp.clis.rows import Coded, IntArray, RowColumns, scorer_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +70,12 @@ def to_table(columns: RowColumns, references: list[str | None], *, images: bool)
         "scorer": pa.array(columns.scorers, pa.string()),
     }
     return pa.table([_struct(row), pa.array(references, pa.string())], COLUMNS)
+
+
+def stored_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of `acp.clis.row_checks.normal_row` as `row_features()` has it."""
+    kept = {key: row[key] for key in ("width", "height", "caption", "objects", "relations")}
+    return {**kept, "image": stored_image(row["image"]), "scorer": scorer_of(row)}
 
 
 def from_arrow(predictions: pa.ChunkedArray) -> RowColumns:

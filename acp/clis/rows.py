@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from acp.clis.row_checks import normal_row
+from acp.clis.row_checks import RowError, normal_row
 
 if TYPE_CHECKING:
     from acp.clis.batch import LayoutBatch
@@ -104,6 +104,22 @@ class RowColumns:
         )
 
 
+def row_list(rows: Any, name: str = "rows") -> list[Row]:
+    """Rows of a list, an iterable or a `datasets.Dataset` (whose images are left undecoded).
+
+    Raises:
+        RowError: something that holds no rows.
+    """
+    if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
+        raise RowError(f"{name}: expected a list of rows, got {type(rows).__name__}")
+    features = getattr(rows, "features", None) or {}
+    if "image" in features and hasattr(rows, "cast_column"):
+        from datasets import Image
+
+        rows = rows.cast_column("image", Image(decode=False))
+    return list(rows)
+
+
 def columns_of(rows: Sequence[Row], name: str = "rows") -> RowColumns:
     """Flat arrays of rows.
 
@@ -167,7 +183,7 @@ def _read(rows: Sequence[Row]) -> RowColumns:
         object=object_,
         attributes=_attributes(attributes, categories),
         captions=_strings(captions),
-        scorers=[_scorer(row) for row in rows],
+        scorers=[scorer_of(row) for row in rows],
         images=_images(rows),
     )
 
@@ -191,7 +207,7 @@ def _attributes(
     return _strings(phrase or "" for phrase in chain.from_iterable(filled))
 
 
-def _scorer(row: Row) -> str:
+def scorer_of(row: Row) -> str:
     """Who gave the row the CLIS-I that it carries, "" if it carries none."""
     if row.get("clis_i") is None:
         return ""
