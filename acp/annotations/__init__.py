@@ -1,0 +1,1 @@
+"""Annotation files in, priors out: readers, geometric predicates, relations of captions."""

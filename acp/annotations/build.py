@@ -1,0 +1,221 @@
+"""Annotation files in, a priors file out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acp.annotations.boxes import Annotations, BoxTable, IntArray, StatedRelations, mark_of
+from acp.annotations.caption_llm import parse_by_llm, prompt_version
+from acp.annotations.captions import Parse, parse_by_rules, relations_of_captions
+from acp.annotations.coco import read_coco
+from acp.annotations.keeping import Keeper
+from acp.annotations.pairs import PREDICATES, GeometricRows, geometric_rows
+from acp.annotations.reading import Notify, unheard
+from acp.annotations.relations import read_relations, read_visual_genome
+from acp.backends.base import LLM
+from acp.clis.features import pair_geometry
+from acp.clis.similarity import pack_vectors
+from acp.errors import AcpError
+from acp.priors_file import GEOMETRIC, GEOMETRY, STATED, write_priors
+
+Reader = Callable[[Sequence[Path], Notify], Annotations]
+FORMATS: Mapping[str, Reader] = {
+    "coco": read_coco,
+    "lvis": read_coco,
+    "visual-genome": read_visual_genome,
+    "relations": read_relations,
+}
+MOST_VECTORS = 4096
+"""Names outside the packaged vocabulary that get a vector; of more, those of most rows."""
+
+_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a priors file is made.
+
+    `captions_by`: "rules", the parser; "llm", the language model `llm`; "none".
+    `max_geometric`: rows kept of each geometric (subject, predicate, object).
+    `processes`: of the rule-based parser; they change nothing but the time it takes.
+    """
+
+    captions_by: str = "rules"
+    llm: LLM | None = None
+    max_geometric: int = 64
+    processes: int = 2
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What came out: rows, what the file says of itself, and a line for each reason to leave
+    something out."""
+
+    rows: int
+    info: Mapping[str, Any]
+    left_out: Sequence[str] = field(default_factory=tuple)
+
+
+def build_priors(
+    file_format: str,
+    files: Sequence[Path],
+    out: Path,
+    options: BuildOptions | None = None,
+    notify: Notify = unheard,
+) -> BuildReport:
+    """Make a priors file of annotation files of one format. The same input gives the same bytes.
+
+    Raises:
+        AcpError: unknown format, wrong files, `out` cannot be written, or nothing to write.
+        MissingRequirementError: a package for reading or parsing is not installed.
+    """
+    options = options or BuildOptions()
+    reader = FORMATS.get(file_format)
+    if reader is None:
+        raise AcpError(f"--from {file_format}: unknown format (known: {', '.join(FORMATS)})")
+    check_writable(out)
+    annotations = reader(files, notify)
+    stated, parser = _stated(annotations, options, notify)
+    keeper = Keeper(annotations.table, options.max_geometric)
+    image_marks = np.array([mark_of(i) for i in annotations.table.image_ids], dtype=np.uint64)
+    for rows, done in geometric_rows(annotations, image_marks):
+        keeper.add(rows)
+        notify("pairs", done, len(annotations.table))
+    geometric = keeper.rows()
+    if not len(stated) + len(geometric):
+        raise AcpError(f"{files[0]}: no image has two usable boxes, so there is no pair")
+    info = {
+        "sources": [f"{file_format}: {path.name}" for path in files],
+        "parser": parser,
+        "counts": _counts(annotations, stated, geometric, keeper.seen),
+    }
+    vectors = pack_vectors(_names(annotations.table, stated, geometric))
+    batches = _batches(annotations.table, stated, geometric, notify)
+    count = write_priors(out, batches, info, vectors)
+    return BuildReport(count, info, tuple(annotations.rejects.lines()))
+
+
+def check_writable(out: Path) -> None:
+    """Raises AcpError if the file cannot be written: now, not when all the work is done."""
+    if out.is_dir():
+        raise AcpError(f"--out {out}: a folder; give the name of a file")
+    probe = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise AcpError(f"--out {out}: cannot be written: {reason}") from None
+
+
+def _stated(
+    annotations: Annotations, options: BuildOptions, notify: Notify
+) -> tuple[StatedRelations, Mapping[str, Any] | None]:
+    """The relations of the file or of its captions, and who read the captions."""
+    if not annotations.captions or options.captions_by == "none":
+        return annotations.stated, None
+    names = annotations.table.names
+    parse: Parse
+    if options.captions_by == "rules":
+        from acp.annotations.parser import CaptionParser
+
+        parse, about = parse_by_rules(names, options.processes), CaptionParser().info()
+    else:
+        if options.llm is None:
+            raise AcpError("--captions-by llm: name a language model with --llm")
+        options.llm.load()
+        parse = parse_by_llm(names, options.llm, annotations.rejects)
+        model = options.llm.info()
+        about = {
+            "by": "llm",
+            "model": str(model),
+            "licence": model.licence,
+            "prompt": prompt_version(),
+        }
+    return relations_of_captions(annotations, parse, notify), about
+
+
+def _counts(
+    annotations: Annotations,
+    stated: StatedRelations,
+    geometric: GeometricRows,
+    seen: Mapping[str, int],
+) -> dict[str, Any]:
+    kept = Counter(dict.fromkeys(PREDICATES, 0))
+    places, counts = np.unique(geometric.predicate, return_counts=True)
+    kept.update({PREDICATES[p]: int(n) for p, n in zip(places, counts, strict=True)})
+    return {
+        "images": len(annotations.table.image_ids),
+        "boxes": len(annotations.table),
+        "captions": len(annotations.captions),
+        "stated": len(stated),
+        "geometric_seen": dict(seen),
+        "geometric_kept": dict(kept),
+        "left_out": dict(sorted(annotations.rejects.counts.items())),
+    }
+
+
+def _names(table: BoxTable, stated: StatedRelations, geometric: GeometricRows) -> list[str]:
+    """The categories that occur in rows, the most frequent first."""
+    ends = (stated.subject, stated.object, geometric.subject, geometric.object)
+    counts = np.bincount(table.category[np.concatenate(ends)], minlength=len(table.names))
+    order = np.argsort(-counts, kind="stable")[:MOST_VECTORS]
+    return [table.names[index] for index in order if counts[index]]
+
+
+def _batches(
+    table: BoxTable, stated: StatedRelations, geometric: GeometricRows, notify: Notify
+) -> Iterator[Mapping[str, Any]]:
+    """Columns of a priors file: stated relations first, each kind in the order of the input."""
+    total, done = len(stated) + len(geometric), 0
+    kinds = (
+        (stated.subject, stated.predicate, stated.object, stated.predicates, STATED),
+        (
+            geometric.subject,
+            geometric.predicate.astype(np.int32),
+            geometric.object,
+            PREDICATES,
+            GEOMETRIC,
+        ),
+    )
+    for subject, predicate, object_, predicates, source in kinds:
+        for begin in range(0, len(subject), _ROWS):
+            part = slice(begin, begin + _ROWS)
+            yield _columns(table, subject[part], predicate[part], object_[part], predicates, source)
+            done += len(subject[part])
+            notify("writing", done, total)
+
+
+def _columns(
+    table: BoxTable,
+    subject: IntArray,
+    predicate: IntArray,
+    object_: IntArray,
+    predicates: Sequence[str],
+    source: str,
+) -> Mapping[str, Any]:
+    geometry = pair_geometry(table.boxes_xywhn[subject], table.boxes_xywhn[object_])  # type: ignore[arg-type]
+    images = table.image[subject]
+    return {
+        "subject": _texts(table.category[subject], table.names),
+        "predicate": _texts(predicate, predicates),
+        "object": _texts(table.category[object_], table.names),
+        **{name: getattr(geometry, name) for name in GEOMETRY},
+        "source": _texts(np.zeros(len(subject), np.int32), [source]),
+        "image_id": [table.image_ids[image] for image in images],
+    }
+
+
+def _texts(indices: IntArray, texts: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    used, places = np.unique(indices, return_inverse=True)
+    dictionary = pa.array([texts[index] for index in used], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), dictionary)

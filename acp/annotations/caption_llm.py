@@ -1,0 +1,107 @@
+"""Relations of captions by a language model with constrained answers: the paper's way."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+
+from acp.annotations.caption_rules import Triple
+from acp.annotations.captions import Caption, Parse, ParsedCaptions
+from acp.annotations.reading import Rejects
+from acp.backends.base import LLM, CompletionRequest
+from acp.planning.llm_schemas import Schema, one_of, parse, record, text
+from acp.prompts import load_prompt
+from acp.seeds import derive_seed
+from acp.types import Failure
+
+PROMPT = "caption_relations"
+MOST_RELATIONS, LONGEST_PREDICATE, MOST_TOKENS = 4, 40, 256
+
+
+def relations_schema(things: Sequence[str]) -> Schema:
+    """A bounded list of relations whose ends are things of the image.
+
+    >>> schema = relations_schema(["dog", "cat"])
+    >>> schema["properties"]["relations"]["items"]["properties"]["subject"]["enum"]
+    ['dog', 'cat']
+    """
+    ends = one_of(things)
+    relation = record({"subject": ends, "predicate": text(LONGEST_PREDICATE), "object": ends})
+    return record({"relations": {"type": "array", "items": relation, "maxItems": MOST_RELATIONS}})
+
+
+def prompt_version() -> str:
+    """A checksum of the prompt: other words, other relations."""
+    words = files("acp.prompts").joinpath(f"{PROMPT}.md").read_bytes()
+    return f"{PROMPT}-{hashlib.sha256(words).hexdigest()[:8]}"
+
+
+def parse_by_llm(names: Sequence[str], llm: LLM, rejects: Rejects) -> Parse:
+    """A `Parse` by a language model. What it answers wrongly is counted in `rejects`.
+
+    A relation counts if every word of its predicate is, by its first letters, in the caption.
+    """
+    prompt = load_prompt(PROMPT, frozenset({"things", "caption"}))
+
+    def asked(captions: Sequence[Caption]) -> ParsedCaptions:
+        things = [[names[index] for index in caption.boxes_of] for caption in captions]
+        requests = [
+            CompletionRequest(
+                prompt.messages(things=", ".join(each), caption=caption.text),
+                relations_schema(each),
+                derive_seed("caption relations", caption.text, *each),
+                MOST_TOKENS,
+            )
+            for caption, each in zip(captions, things, strict=True)
+        ]
+        answers = llm.complete(requests)
+        return [
+            _read(answer, request.json_schema, caption, names, rejects)
+            for caption, request, answer in zip(captions, requests, answers, strict=True)
+        ]
+
+    def parse_batches(batches: Iterable[Sequence[Caption]]) -> Iterator[ParsedCaptions]:
+        for batch in batches:
+            found: ParsedCaptions = []
+            for start in range(0, len(batch), llm.chunk):
+                found += asked(batch[start : start + llm.chunk])
+            yield found
+
+    return parse_batches
+
+
+def _read(
+    answer: str | Failure,
+    schema: Schema,
+    caption: Caption,
+    names: Sequence[str],
+    rejects: Rejects,
+) -> list[Triple]:
+    where = f"caption {caption.text!r}"
+    if isinstance(answer, Failure):
+        rejects.add(f"caption without an answer: {answer.reason}", where)
+        return []
+    try:
+        relations = parse(answer, schema)["relations"]
+    except ValueError as error:
+        rejects.add(f"caption with a wrong answer: {error}", where)
+        return []
+    indices = {names[index]: index for index in caption.boxes_of}
+    found: dict[Triple, None] = {}
+    for relation in relations:
+        predicate = " ".join(re.findall(r"[a-z]+", relation["predicate"].lower()))
+        if not _said(predicate, caption.text):
+            rejects.add("relation whose predicate is not in the caption", where)
+        else:
+            ends = indices[relation["subject"]], indices[relation["object"]]
+            found[ends[0], predicate, ends[1]] = None
+    return list(found)
+
+
+def _said(predicate: str, caption: str) -> bool:
+    """Whether each word of a predicate begins like one of the caption ("riding", "rides")."""
+    words = re.findall(r"[a-z]+", caption.lower())
+    stems = [word[: max(2, min(len(word) - 3, 4))] for word in predicate.split()]
+    return bool(stems) and all(any(word.startswith(stem) for word in words) for stem in stems)
