@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import acp
+from acp.commands import metric, priors, score
 from acp.errors import AcpError
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ assets_app = typer.Typer(help="Pictures of the embedded default.", no_args_is_he
 cutouts_app = typer.Typer(help="Banks of cut-outs for the cutpaste renderer.", no_args_is_help=True)
 app.add_typer(assets_app, name="assets")
 app.add_typer(cutouts_app, name="cutouts")
+app.add_typer(priors.app, name="priors")
+app.add_typer(metric.app, name="metric")
 
 SetOption = Annotated[
     list[str] | None,
@@ -117,6 +120,9 @@ def show(
 
     drawn = show_data_set(dataset, out, scenes)
     typer.echo(f"{drawn} scenes drawn in {out}")
+
+
+app.command()(score.score)
 
 
 @assets_app.command("fetch")
