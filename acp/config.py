@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acp.errors import AcpError
 
 
 class Settings(BaseModel):
@@ -13,3 +20,40 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def validated(model: type[Any], values: Any, where: str) -> Any:
+    """`values` as a `model`, with mistakes told in one line.
+
+    Raises:
+        AcpError: names each wrong key or value, where it stands, and the nearest known key.
+    """
+    try:
+        return model.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        lines = [_explain(model, detail) for detail in error.errors()]
+        raise AcpError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(model: type[BaseModel], detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location) or "recipe"
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: {detail['msg'].lower()}, got {detail['input']!r}"
+    known = _keys_at(model, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = (
+        f"did you mean {'.'.join([*location[:-1], *near])!r}?"
+        if near
+        else f"known: {', '.join(known)}"
+    )
+    return f"unknown key {key!r}; {hint}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return [*model.model_fields]

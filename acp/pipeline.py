@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import cast
 
 from acp.backends.base import LLM, Backend, Renderer, Scorer, Segmenter
-from acp.backends.registry import BACKENDS
+from acp.backends.registry import RECIPE_KINDS
 from acp.errors import MissingRequirementError
 from acp.priors import default_priors
 from acp.recipe import Recipe
@@ -34,7 +34,7 @@ class Pipeline:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.backends: dict[str, Backend] = {kind: recipe.backend(kind) for kind in BACKENDS}
+        self.backends: dict[str, Backend] = {kind: recipe.backend(kind) for kind in RECIPE_KINDS}
         self.seconds: dict[str, float] = {}
 
     def info(self) -> dict[str, ModelInfo]:

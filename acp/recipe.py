@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from acp.backends.base import Backend
-from acp.backends.registry import BACKENDS, backend_class
+from acp.backends.registry import BACKENDS, RECIPE_KINDS, make_backend
 from acp.config import Settings
+from acp.config import validated as validated
 from acp.errors import AcpError
 from acp.stages.combine import CombineSettings
 from acp.stages.describe import DescribeSettings
@@ -62,21 +62,15 @@ class Recipe(Settings):
         Raises:
             AcpError: unknown backend or wrong options.
         """
-        spec: Mapping[str, Any] = getattr(self, kind)
-        options = dict(spec)
-        name = options.pop("backend", None)
-        if not isinstance(name, str):
-            raise AcpError(f"{kind}.backend: expected one of {', '.join(BACKENDS[kind])}")
-        found = backend_class(kind, name)
-        return found(validated(found.options_type, options, where=kind))
+        return make_backend(kind, getattr(self, kind))
 
     def resolved(self) -> dict[str, Any]:
         """All keys with their defaults, those of the backends too, as plain values."""
         values = self.model_dump(mode="json")
-        for kind, names in BACKENDS.items():
-            if values[kind].get("backend") in names:
+        for kind in RECIPE_KINDS:
+            if values[kind].get("backend") in BACKENDS[kind]:
                 backend = self.backend(kind)
-                values[kind] = {"backend": backend.name, **backend.options.model_dump(mode="json")}
+                values[kind] = {"backend": backend.name, **backend.resolved_options()}
         return values
 
 
@@ -97,19 +91,6 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
     return sorted(item.name[:-5] for item in RECIPES.iterdir() if item.name.endswith(".yaml"))
-
-
-def validated(model: type[Any], values: Any, where: str) -> Any:
-    """`values` as a `model`, with mistakes told in one line.
-
-    Raises:
-        AcpError: names each wrong key or value, where it stands, and the nearest known key.
-    """
-    try:
-        return model.model_validate_json(json.dumps(values, default=str))
-    except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors()]
-        raise AcpError(f"{where}: " + "; ".join(lines)) from None
 
 
 def _read_yaml(source: str) -> dict[str, Any]:
@@ -147,27 +128,3 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise AcpError(f"--set {override}: {parent!r} holds a value, not keys")
     values[last] = value
-
-
-def _explain(model: type[BaseModel], detail: Any) -> str:
-    location = [str(part) for part in detail["loc"]]
-    key = ".".join(location) or "recipe"
-    if detail["type"] != "extra_forbidden":
-        return f"{key}: {detail['msg'].lower()}, got {detail['input']!r}"
-    known = _keys_at(model, location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = (
-        f"did you mean {'.'.join([*location[:-1], *near])!r}?"
-        if near
-        else f"known: {', '.join(known)}"
-    )
-    return f"unknown key {key!r}; {hint}"
-
-
-def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    for part in location:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        model = field.annotation
-    return [*model.model_fields]

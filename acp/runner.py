@@ -120,8 +120,8 @@ def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
     for key in NOT_CONTENT:
         del values[key]
     for kind in models:
-        for key in recipe.backend(kind).speed_only:
-            del values[kind][key]
+        backend = recipe.backend(kind)
+        values[kind] = {"backend": backend.name, **backend.content_options()}
     revisions = {kind: str(model) for kind, model in models.items()}
     return {
         "rows_version": ROWS_VERSION,

@@ -128,11 +128,18 @@ class Instances:
 
 @dataclass(frozen=True, slots=True)
 class ImageScores:
-    """CLIS-I, or a proxy of it: the whole image, and each object (None: could not be scored)."""
+    """CLIS-I, or a proxy of it: the whole image, and each object (None: could not be scored).
+
+    `reason` and `instance_reasons` say what is missing from a score and why; `made_by` names the
+    models and prompts: scores made by others are not comparable.
+    """
 
     clis_i: float | None
     clis_i_global: float | None
     clis_i_instances: tuple[float | None, ...]
+    reason: str = ""
+    instance_reasons: tuple[str, ...] = ()
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

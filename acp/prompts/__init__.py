@@ -7,6 +7,7 @@ the last is a `## user` with `$placeholders`. Text before the first heading is f
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ class Prompt:
     def messages(self, **values: str) -> tuple[Mapping[str, str], ...]:
         """The chat with the placeholders of the last message filled."""
         return (*self.examples, {"role": "user", "content": self.request.substitute(values)})
+
+    @property
+    def version(self) -> str:
+        """A checksum of the words: another version, another question."""
+        words = json.dumps([*map(dict, self.examples), self.request.template])
+        return hashlib.sha256(words.encode()).hexdigest()[:8]
 
 
 def load_prompt(source: str | Path, placeholders: frozenset[str]) -> Prompt:

@@ -1,0 +1,254 @@
+"""Models of the Hub or of a folder, for transformers: which revision it is, and loaded once.
+
+Backends that name the same model share it: one multimodal model captions and judges with one set
+of weights in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+from pydantic import Field
+
+from acp.backends.base import BackendOptions
+from acp.errors import AcpError
+from acp.torch_tools import no_progress_bars
+from acp.types import ModelInfo
+
+MEND = "pip install 'auto-cherry-picker[gpu]'"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SAMPLES, _SAMPLE_BYTES = 64, 4096
+
+
+class LocalModelOptions(BackendOptions):
+    """Which model, and where it runs."""
+
+    model: str = Field("Qwen/Qwen3.5-9B", description="id on the Hub, or a folder")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights; auto: as they were saved"
+    )
+    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto: a GPU if there is one")
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; only for one you have read"
+    )
+    batch_size: int = Field(8, ge=1, description="requests of a forward; speed only")
+
+
+SPEED_ONLY = frozenset({"batch_size", "device"})
+
+
+def model_info(options: LocalModelOptions) -> ModelInfo:
+    """Id, revision and licence: the commit for a model of the Hub, a checksum for a folder.
+
+    Raises:
+        AcpError: there is no such model, or the Hub cannot be reached and it was never fetched.
+    """
+    return _model_info(options.model, options.revision)
+
+
+@cache
+def _model_info(model: str, revision: str | None) -> ModelInfo:
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return ModelInfo(folder.resolve().name, folder_revision(folder), _licence(folder))
+    return _hub_info(model, revision or "main")
+
+
+def _hub_info(model: str, revision: str) -> ModelInfo:
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(model, "config.json", revision=revision)
+    except HFValidationError:
+        raise AcpError(f"model {model!r}: neither a folder nor an id on the Hub") from None
+    if isinstance(cached, str) and (_COMMIT.fullmatch(revision) or constants.HF_HUB_OFFLINE):
+        snapshot = Path(cached).parent
+        return ModelInfo(model, snapshot.name, _licence(snapshot))
+    try:
+        found = HfApi().model_info(model, revision=revision)
+    except Exception as error:  # networks fail in many ways, which all mean the same here
+        if isinstance(cached, str):  # fetched before: the Hub is not needed
+            return ModelInfo(model, Path(cached).parent.name, _licence(Path(cached).parent))
+        reason = " ".join(str(error).split())[:200]
+        raise AcpError(
+            f"model {model!r}: not fetched yet, and the Hub does not give it ({reason}); check the "
+            "id and your access, or name a folder"
+        ) from None
+    licence = found.card_data.get("license") if found.card_data else None
+    return ModelInfo(model, str(found.sha), str(licence or "unknown"))
+
+
+def folder_revision(folder: Path) -> str:
+    """A checksum of what decides a saved model's answers: configuration, tokenizer, weights.
+
+    Of the weight files it takes sizes, headers and samples: enough to tell a fine-tune from its
+    base, without reading many gigabytes.
+
+    Raises:
+        AcpError: the folder cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix in {".json", ".jinja", ".model", ".txt"}:
+                digest.update(f"{path.name}\0".encode() + path.read_bytes())
+            elif path.suffix in {".safetensors", ".bin", ".gguf"}:
+                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+                for sample in _samples(path):
+                    digest.update(sample)
+    except OSError as error:
+        raise AcpError(f"model {folder}: cannot be read ({error.strerror})") from None
+    return f"sha256-{digest.hexdigest()[:16]}"
+
+
+def _samples(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    step = max(_SAMPLE_BYTES, size // _SAMPLES)
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            yield file.read(_SAMPLE_BYTES)
+
+
+def _licence(folder: Path) -> str:
+    from huggingface_hub import ModelCard
+
+    card = folder / "README.md"
+    try:
+        return str(ModelCard.load(card).data.get("license") or "unknown")
+    except (OSError, ValueError):
+        return "unknown"
+
+
+@dataclass(eq=False)
+class LocalModel:
+    """A model in memory. `processor` is None for one of text alone, or where it was not wanted;
+    `multimodal` says that the model takes images."""
+
+    model: Any
+    tokenizer: Any
+    multimodal: bool
+    processor: Any = None
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model gives logits for."""
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    def template_options(self) -> Mapping[str, Any]:
+        """What the chat template is told: thinking is off where it knows of it."""
+        sources = (self.tokenizer, self.processor)
+        templates = [getattr(source, "chat_template", None) for source in sources]
+        knows = any("enable_thinking" in json.dumps(template) for template in templates if template)
+        return {"enable_thinking": False} if knows else {}
+
+
+_loaded: WeakValueDictionary[tuple[str, str, str, str], LocalModel] = WeakValueDictionary()
+
+
+def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalModel:
+    """The model in memory; the one that is there if another backend has loaded the same.
+
+    Args:
+        options: of the backend.
+        who: the backend, for errors: "captioner 'transformers'".
+        images: whether the processor of images is needed too.
+
+    Raises:
+        AcpError: no such model, one that takes no images, or one that cannot be loaded.
+    """
+    info = model_info(options)
+    key = (str(options.model), info.revision, options.dtype, device_of(options.device))
+    found = _loaded.get(key)
+    if found is None:
+        found = _load(options, info, who)
+        _loaded[key] = found
+    if images and found.processor is None:
+        found.processor = _processor(options, info, found, who)
+    return found
+
+
+def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoTokenizer,
+    )
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    where = where_is(options, info)
+    with telling(options, who), no_progress_bars():
+        config = AutoConfig.from_pretrained(**where)
+        # Always in full where it can see: captioner and judge then share it, whoever loads first.
+        mapped = getattr(config, "auto_map", None) or {}
+        multimodal = (
+            config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+            or "AutoModelForImageTextToText" in mapped
+        )
+        kind = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
+        model = kind.from_pretrained(**where, dtype=options.dtype)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        _prepare(tokenizer)
+        return LocalModel(model.eval().to(device_of(options.device)), tokenizer, multimodal)
+
+
+def _processor(options: LocalModelOptions, info: ModelInfo, loaded: LocalModel, who: str) -> Any:
+    from transformers import AutoProcessor
+
+    if not loaded.multimodal:
+        raise AcpError(f"{who}: {options.model} takes no images; name an image-text-to-text model")
+    with telling(options, who), no_progress_bars():
+        processor = AutoProcessor.from_pretrained(**where_is(options, info))
+    _prepare(processor.tokenizer)
+    return processor
+
+
+def _prepare(tokenizer: Any) -> None:
+    # Saving and reloading forgets it, and answers to prompts padded on the right are nonsense.
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def where_is(options: LocalModelOptions, info: ModelInfo) -> dict[str, Any]:
+    """What every `from_pretrained` is told: the folder, or the id and the commit."""
+    folder = Path(options.model).expanduser()
+    where: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    if folder.is_dir():
+        return {**where, "pretrained_model_name_or_path": str(folder), "local_files_only": True}
+    return {**where, "pretrained_model_name_or_path": options.model, "revision": info.revision}
+
+
+def device_of(name: str) -> str:
+    """The device that is meant; "auto" is a GPU if there is one."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def telling(options: LocalModelOptions, who: str) -> Iterator[None]:
+    """Turns what goes wrong while a model is loaded into one line."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AcpError(
+            f"{who}: cannot load {options.model}: {reason}; check its folder or id, and what it "
+            f"needs: {MEND}"
+        ) from error

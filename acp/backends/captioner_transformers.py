@@ -1,0 +1,92 @@
+"""A local multimodal model (image and text in, text out) with transformers, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from acp.backends._local_generation import chats, generate, in_batches
+from acp.backends._local_models import (
+    MEND,
+    SPEED_ONLY,
+    LocalModel,
+    LocalModelOptions,
+    load_model,
+    model_info,
+)
+from acp.backends.base import Captioner, CaptionRequest
+from acp.types import Failure, ModelInfo
+
+
+class TransformersCaptioner(Captioner):
+    """Any model that `AutoModelForImageTextToText` knows."""
+
+    name = "transformers"
+    summary = "local multimodal model with transformers, batched"
+    modules: ClassVar[Mapping[str, str]] = {"torch": MEND, "transformers": MEND}
+    speed_only = SPEED_ONLY
+    chunk = 256
+    options_type = LocalModelOptions
+    options: LocalModelOptions
+
+    def load(self) -> None:
+        _ = self._loaded
+
+    def info(self) -> ModelInfo:
+        return model_info(self.options)
+
+    @cached_property
+    def _loaded(self) -> LocalModel:
+        return load_model(self.options, "captioner 'transformers'", images=True)
+
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
+        return in_batches(requests, _limit, _length, self.options.batch_size, self._batch)
+
+    def _batch(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
+        texts = generate(
+            self._loaded,
+            self._prompts(requests),
+            [request.temperature for request in requests],
+            [request.seed for request in requests],
+            requests[0].max_new_tokens,
+        )
+        return [_caption(text) for text in texts]
+
+    def _prompts(self, requests: Sequence[CaptionRequest]) -> Any:
+        loaded = self._loaded
+        return loaded.processor.apply_chat_template(
+            chats(loaded, [_with_image(request) for request in requests]),
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+            **loaded.template_options,
+        )
+
+
+def _with_image(request: CaptionRequest) -> list[dict[str, Any]]:
+    *before, last = [dict(message) for message in request.messages]
+    content = [
+        {"type": "image", "image": Image.fromarray(request.image_rgb)},
+        {"type": "text", "text": last["content"]},
+    ]
+    return [*before, {"role": last["role"], "content": content}]
+
+
+def _caption(text: str) -> str | Failure:
+    said = text.rpartition("</think>")[2].strip()
+    return said or Failure("the captioner said nothing")
+
+
+def _limit(request: CaptionRequest) -> int:
+    return request.max_new_tokens
+
+
+def _length(request: CaptionRequest) -> int:
+    # Larger pictures make longer prompts in most models; alike ones share a batch.
+    height, width = request.image_rgb.shape[:2]
+    return int(height * width) + sum(len(message["content"]) for message in request.messages)

@@ -1,0 +1,132 @@
+"""A local language model with transformers, its answers constrained to their JSON schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from acp.backends._local_generation import chats, generate, in_batches, stop_tokens
+from acp.backends._local_models import (
+    MEND,
+    SPEED_ONLY,
+    LocalModel,
+    LocalModelOptions,
+    load_model,
+    model_info,
+)
+from acp.backends.base import LLM, CompletionRequest
+from acp.types import Failure, ModelInfo
+
+
+class TransformersOptions(LocalModelOptions):
+    """Options of a judge `transformers`."""
+
+    batch_size: int = Field(32, ge=1, description="requests of a forward; speed only")
+
+
+class TransformersLLMOptions(TransformersOptions):
+    """Options of the language model `transformers`."""
+
+    temperature: float = Field(1.0, ge=0, le=2, description="of sampling; 0 takes the likeliest")
+
+
+class TransformersLLM(LLM):
+    """Any causal language model, or the text side of a multimodal one."""
+
+    name = "transformers"
+    summary = "local language model with transformers, every answer constrained to its JSON schema"
+    modules: ClassVar[Mapping[str, str]] = {
+        "torch": MEND,
+        "transformers": MEND,
+        "xgrammar": MEND,
+    }
+    speed_only = SPEED_ONLY
+    chunk = 256
+    options_type = TransformersLLMOptions
+    options: TransformersLLMOptions
+
+    def load(self) -> None:
+        _ = self._loaded, self._grammars
+
+    def info(self) -> ModelInfo:
+        return model_info(self.options)
+
+    @cached_property
+    def _loaded(self) -> LocalModel:
+        return load_model(self.options, "language model 'transformers'", images=False)
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._loaded)
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
+        return in_batches(requests, _limit, _length, self.options.batch_size, self._batch)
+
+    def _batch(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
+        limit = requests[0].max_new_tokens
+        wanted = [request.temperature for request in requests]
+        texts = generate(
+            self._loaded,
+            self._prompts(requests),
+            [self.options.temperature if each is None else each for each in wanted],
+            [request.seed for request in requests],
+            limit,
+            [self._grammars.processor([request.json_schema for request in requests])],
+        )
+        return [_whole(text, limit) for text in texts]
+
+    def _prompts(self, requests: Sequence[CompletionRequest]) -> Any:
+        loaded = self._loaded
+        conversations = chats(loaded, [[*map(dict, request.messages)] for request in requests])
+        return loaded.tokenizer.apply_chat_template(
+            conversations,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            padding=True,
+            **loaded.template_options,
+        )
+
+
+class Grammars:
+    """Schemas compiled for a model's tokens, each once."""
+
+    def __init__(self, loaded: LocalModel) -> None:
+        import xgrammar
+
+        info = xgrammar.TokenizerInfo.from_huggingface(
+            loaded.tokenizer, vocab_size=loaded.vocabulary, stop_token_ids=stop_tokens(loaded)
+        )
+        self._compiler = xgrammar.GrammarCompiler(info, max_threads=1)
+
+    def processor(self, schemas: Sequence[Mapping[str, Any]]) -> Any:
+        """A logits processor for one batch; it cannot be used twice."""
+        from xgrammar.contrib.hf import LogitsProcessor
+
+        return LogitsProcessor(
+            [
+                self._compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+                for schema in schemas
+            ]
+        )
+
+
+def _whole(text: str, limit: int) -> str | Failure:
+    try:
+        json.loads(text)
+    except ValueError:
+        return Failure(f"no complete answer within {limit} tokens")
+    return text
+
+
+def _limit(request: CompletionRequest) -> int:
+    return request.max_new_tokens
+
+
+def _length(request: CompletionRequest) -> int:
+    return sum(len(message["content"]) for message in request.messages)

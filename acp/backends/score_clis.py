@@ -1,0 +1,63 @@
+"""CLIS-I by a captioner and a judge, as the paper has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic import Field
+
+from acp.backends._composite import Composite, image_request
+from acp.backends.base import BackendOptions, Captioner, Judge, ScoreRequest
+from acp.backends.registry import make_backend
+from acp.clis.answers import AnswerCache
+from acp.clis.image import score_images
+from acp.clis.image_settings import ClisISettings, Prompts
+from acp.licences import strictest
+from acp.types import Failure, ImageScores, ModelInfo
+
+_DEFAULT = {"backend": "transformers"}
+
+
+class ClisOptions(ClisISettings, BackendOptions):
+    """Options of the scorer `clis`: those of CLIS-I, and who captions and judges."""
+
+    captioner: dict[str, Any] = Field(_DEFAULT, description="backend and its options")
+    judge: dict[str, Any] = Field(_DEFAULT, description="likewise; may be the same model")
+    cache: bool = Field(True, description="keep answers in $ACP_HOME/clis for the next run")
+
+
+class Clis(Composite):
+    """Asks for all captions of its requests, then for all judgements."""
+
+    name = "clis"
+    summary = "CLIS-I: a captioner says what it sees, a judge compares it with what was meant"
+    speed_only = frozenset({"cache"})
+    chunk = 64
+    options_type = ClisOptions
+    options: ClisOptions
+
+    def __init__(self, options: ClisOptions | None = None) -> None:
+        super().__init__(options)
+        captioner = make_backend("captioner", self.options.captioner, "scorer.captioner")
+        judge = make_backend("judge", self.options.judge, "scorer.judge")
+        self.captioner, self.judge = cast(Captioner, captioner), cast(Judge, judge)
+        self.parts = {"captioner": captioner, "judge": judge}
+        self.is_proxy = self.captioner.is_proxy or self.judge.is_proxy
+        self._settings = ClisISettings.of(self.options)
+        self._prompts = Prompts.of(self._settings)
+        self._cache = AnswerCache() if self.options.cache else None
+
+    def info(self) -> ModelInfo:
+        captioner, judge = self.captioner.info(), self.judge.info()
+        return ModelInfo(
+            f"clis: {captioner.id} + {judge.id}",
+            f"{captioner.revision}+{judge.revision}+prompts-{self._prompts.version}",
+            strictest([captioner.licence, judge.licence]),
+            "captioner and judge of CLIS-I",
+        )
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
+        asked = [image_request(request) for request in requests]
+        results = score_images(asked, self.captioner, self.judge, self._settings, self._cache)
+        return [result.scores for result in results]
