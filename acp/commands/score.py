@@ -16,12 +16,12 @@ MOST_REASONS = 8
 def score(
     dataset: Annotated[str, typer.Argument(help="Folder, file or Hub id of a data set.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write. [default: scores/<data set>]")
+        Path | None, typer.Option(help="Folder to write; scores/<data set> if none.")
     ] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of the data set.")] = None,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "train",
     priors: Annotated[
-        Path | None, typer.Option(help="File of acp priors build. [default: of the package]")
+        Path | None, typer.Option(help="File of acp priors build; the package's own if none.")
     ] = None,
     variant: Annotated[str, typer.Option(help="Of CLIS-L: paper, reference or acp.")] = "paper",
     components: Annotated[str, typer.Option(help="Of layout and image, with a comma.")] = "layout",
@@ -29,7 +29,7 @@ def score(
         str | None, typer.Option(help="Backend of CLIS-I, or JSON with its options.")
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(help="Likewise. [default: the captioner's]")
+        str | None, typer.Option(help="Likewise; the captioner's namesake if none.")
     ] = None,
     plot: Annotated[bool, typer.Option(help="Draw the distribution of the scores.")] = True,
 ) -> None:

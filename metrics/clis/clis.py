@@ -8,11 +8,7 @@ from typing import Any
 
 import evaluate
 
-from acp.clis import references as names_of_priors  # From: auto-cherry-picker
-from acp.clis import row_arrow  # From: auto-cherry-picker
-from acp.clis import row_checks  # From: auto-cherry-picker
-from acp.clis import rows  # From: auto-cherry-picker
-from acp.clis import scoring  # From: auto-cherry-picker
+from acp.clis import kept_rows  # From: auto-cherry-picker
 
 _DESCRIPTION = """\
 CLIS scores generated images with boxes, and layouts before any image is made. CLIS-L compares the
@@ -57,7 +53,8 @@ Returns:
 Examples:
     >>> clis = evaluate.load("clis")
     >>> row = {"width": 1, "height": 1,
-    ...        "objects": {"category": ["dog", "cat"], "bbox": [[0.1, 0.4, 0.3, 0.4], [0.6, 0.5, 0.2, 0.3]]},
+    ...        "objects": {"category": ["dog", "cat"],
+    ...                    "bbox": [[0.1, 0.4, 0.3, 0.4], [0.6, 0.5, 0.2, 0.3]]},
     ...        "relations": {"subject": [0], "predicate": ["next to"], "object": [1]}}
     >>> clis.compute(predictions=[row])["clis_l"][0] > 50
     True
@@ -75,7 +72,7 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=row_arrow.row_features(),
+            features=kept_rows.row_features(),
             homepage="https://arxiv.org/abs/2406.20085",
             license="Apache-2.0",
             reference_urls=["https://arxiv.org/abs/2406.20085"],
@@ -91,18 +88,13 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
         Raises:
             AcpError: rows, priors or options that are not what was expected.
         """
-        if predictions is None and references is not None:
-            column = names_of_priors.reference_column(references, 1)
-            kwargs["priors"] = names_of_priors.named_priors(column, kwargs.get("priors"))
-            references = None
-        options = scoring.ScoreOptions.of(**kwargs)
-        if self.process_id == 0 and options.priors is not None:
-            found = names_of_priors.load_priors(options.priors)  # a wrong path costs no added rows
-            kwargs["priors"] = options.priors if isinstance(options.priors, str) else found
-        self._images_are_wanted = "image" in options.components
+        alone = predictions is None
+        options = kept_rows.check_options(references, alone=alone, **kwargs)
+        self._images_are_wanted = "image" in options["components"]
+        kept = None if alone else references
         try:
-            return super().compute(predictions=predictions, references=references, **kwargs)
-        except row_checks.RowError:
+            return super().compute(predictions=predictions, references=kept, **options)
+        except kept_rows.RowError:
             raise
         except BaseException:
             self._let_go()
@@ -118,13 +110,10 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
         """
         if kwargs:
             raise TypeError(f"add_batch takes predictions and references, not {', '.join(kwargs)}")
-        given = rows.row_list(predictions, "predictions")
-        columns = rows.columns_of(given, "predictions")
-        named = names_of_priors.reference_column(references, len(given))
-        table = row_arrow.to_table(columns, named, images=self._images_are_wanted)
+        table = kept_rows.keep_rows(predictions, references, images=self._images_are_wanted)
         self._open()
         self.writer.write_examples_on_file()  # what `add` gave comes first
-        self.writer.write_table(table, writer_batch_size=max(1, len(given)))
+        self.writer.write_table(table, writer_batch_size=max(1, len(table)))
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Keep one row to be scored by `compute`.
@@ -134,10 +123,9 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
         """
         if kwargs:
             raise TypeError(f"add takes prediction and reference, not {', '.join(kwargs)}")
-        row = row_arrow.stored_row(row_checks.normal_row(prediction, "prediction"))
-        (named,) = names_of_priors.reference_column(reference, 1)
+        example = kept_rows.keep_row(prediction, reference)
         self._open()
-        self.writer.write({"predictions": row, "references": named})
+        self.writer.write(example)
 
     def _open(self) -> None:
         if self.writer is None:
@@ -158,18 +146,18 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
         image_settings: Any = None,
         layout_weight: float | None = None,
     ) -> dict[str, Any]:
-        options = scoring.ScoreOptions.of(
-            priors=names_of_priors.named_priors(references.unique().to_pylist(), priors),
-            components=components,
-            variant=variant,
-            min_similarity=min_similarity,
-            explain=explain,
-            captioner=captioner,
-            judge=judge,
-            image_settings=image_settings,
-            layout_weight=layout_weight,
-        )
-        return scoring.score_columns(row_arrow.from_arrow(predictions), options)
+        options = {
+            "priors": priors,
+            "components": components,
+            "variant": variant,
+            "min_similarity": min_similarity,
+            "explain": explain,
+            "captioner": captioner,
+            "judge": judge,
+            "image_settings": image_settings,
+            "layout_weight": layout_weight,
+        }
+        return kept_rows.score_kept(predictions, references, options)
 
     def _let_go(self) -> None:
         """After a failure: no lock and no file of the rows stays."""
