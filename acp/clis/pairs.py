@@ -22,7 +22,6 @@ from acp.clis.similarities import (
     BoolArray,
     Formula,
     Weights,
-    pair_similarities,
     reference_terms_of,
     terms_of,
 )
@@ -86,87 +85,74 @@ def score_pairs(
     if over not in ("percentile", "average"):
         raise ValueError(f'over {over!r}: expected "percentile" or "average"')
     default = CODE_WEIGHTS if variant == "reference" else PAPER_WEIGHTS
-    work = _Work(
-        candidates=candidates,
-        group=np.asarray(group, np.int64),
-        references=replace(references, area_ratio=references.area_ratio * sets.area_factor),
-        sets=sets,
-        mirrored=np.asarray(may_mirror, bool) | (variant == "reference"),
-        variant=variant,
-        shares=(weights or default).shares(),
+    shares = (weights or default).shares()
+    of_candidate = np.asarray(group, np.int64)
+    references = replace(references, area_ratio=references.area_ratio * sets.area_factor)
+    mirrored = np.asarray(may_mirror, bool) | (variant == "reference")
+    c = terms_of(candidates, mirrored[of_candidate], variant)
+    of_each = np.repeat(mirrored, np.diff(sets.starts))
+    r = reference_terms_of(references, sets.weights, of_each, shares, variant)
+    close = np.concatenate([[0], np.cumsum(sets.close)])[sets.starts]
+    search = Search(
+        candidates=c,
+        references=r,
+        formula=Formula.of(variant, shares, c, r),
+        group=of_candidate,
+        starts=sets.starts,
+        ranks=np.diff(close) // ONE_IN,
+        block=block,
     )
-    return _average(work, block) if over == "average" else _percentile(work, block)
+    if over == "average":
+        return _scores(_average(search), shares, np.full(len(group), -1))
+    chosen, parts = _percentile(search)
+    nearest = np.full(len(group), -1)
+    nearest[chosen >= 0] = sets.rows[chosen[chosen >= 0]]
+    return _scores(parts, shares, nearest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The arguments of `score_pairs`, completed."""
+def _percentile(search: Search) -> tuple[IntArray, Float64Array]:
+    """The references chosen, (N,), -1 for none, and the similarities with them, (3, N).
 
-    candidates: PairFeatures
-    group: IntArray
-    references: PairFeatures
-    sets: ReferenceSets
-    mirrored: BoolArray
-    variant: str
-    shares: Weights
-
-    def similarities(self, candidates: IntArray, references: IntArray) -> Float64Array:
-        """Of couples, (3, M)."""
-        return np.stack(
-            pair_similarities(
-                self.candidates.take(candidates),
-                self.references.take(references),
-                self.sets.weights[references],
-                self.mirrored[self.group[candidates]],
-                self.variant,
-            )
-        )
-
-    def search(self, block: int) -> Search:
-        sizes = np.diff(self.sets.starts)
-        close = np.concatenate([[0], np.cumsum(self.sets.close)])[self.sets.starts]
-        mirrored = self.mirrored[self.group], np.repeat(self.mirrored, sizes)
-        c = terms_of(self.candidates, mirrored[0], self.variant)
-        r = reference_terms_of(
-            self.references, self.sets.weights, mirrored[1], self.shares, self.variant
-        )
-        formula, ranks = Formula.of(self.variant, self.shares, c, r), np.diff(close) // ONE_IN
-        return Search(c, r, formula, self.group, self.sets.starts, ranks, block)
-
-
-def _percentile(work: _Work, block: int) -> PairScores:
-    """Where the best total is wanted, it is sought without the penalty first: if what is best then
-    is not penalised, nothing is better with the penalty."""
-    search, count = work.search(block), len(work.group)
-    best = search.ranks[work.group] == 0
-    chosen = np.full(count, -1, np.int64)
+    Where the best total is wanted, it is sought without the penalty first: if what is best then is
+    not penalised, nothing is better with the penalty.
+    """
+    best = search.ranks[search.group] == 0
+    chosen = np.full(len(best), -1)
     chosen[best] = search.chosen(np.flatnonzero(best), penalty=False)
-    parts = np.full((3, count), np.nan)
-    parts[:, chosen >= 0] = work.similarities(np.flatnonzero(chosen >= 0), chosen[chosen >= 0])
+    parts = _with_chosen(search, chosen)
     again = np.flatnonzero(~best | (parts < PENALTY_BELOW).any(axis=0))
     chosen[again] = search.chosen(again, penalty=True)
     found = again[chosen[again] >= 0]
-    parts[:, found] = work.similarities(found, chosen[found])
-    nearest = np.where(chosen >= 0, work.sets.rows[chosen] if len(work.sets.rows) else -1, -1)
-    return _scores(work, parts, nearest)
+    parts[:, found] = search.similarities(found, chosen[found])
+    return chosen, parts
 
 
-def _average(work: _Work, block: int) -> PairScores:
-    """Means over the references."""
-    sizes = np.diff(work.sets.starts)[work.group]
+def _with_chosen(search: Search, chosen: IntArray) -> Float64Array:
+    """The similarities with the chosen references, (3, N); NaN where there are none."""
+    found = np.flatnonzero(chosen >= 0)
+    if len(found) == len(chosen):
+        return search.similarities(found, chosen)
+    parts = np.full((3, len(chosen)), np.nan)
+    parts[:, found] = search.similarities(found, chosen[found])
+    return parts
+
+
+def _average(search: Search) -> Float64Array:
+    """Means of the similarities over the references, (3, N)."""
+    sizes = np.diff(search.starts)[search.group]
     parts = np.full((3, len(sizes)), np.nan)
     which = np.flatnonzero(sizes > 0)
-    parcels = np.cumsum(sizes[which]) // block
-    for some in np.split(which, np.flatnonzero(np.diff(parcels)) + 1) if len(which) else ():
-        ends = np.cumsum(sizes[some])
-        first = np.repeat(work.sets.starts[work.group[some]] - ends + sizes[some], sizes[some])
-        couples = work.similarities(np.repeat(some, sizes[some]), first + np.arange(ends[-1]))
-        parts[:, some] = np.add.reduceat(couples, ends - sizes[some], axis=1) / sizes[some]
-    return _scores(work, parts, np.full(len(sizes), -1))
+    parcels = np.flatnonzero(np.diff(np.cumsum(sizes[which]) // search.block))
+    for some in np.split(which, parcels + 1) if len(which) else ():
+        starts = np.cumsum(sizes[some]) - sizes[some]
+        offset = np.repeat(search.starts[search.group[some]] - starts, sizes[some])
+        couples = np.repeat(some, sizes[some]), offset + np.arange(len(offset))
+        sums = np.add.reduceat(search.similarities(*couples), starts, axis=1)
+        parts[:, some] = sums / sizes[some]
+    return parts
 
 
-def _scores(work: _Work, parts: Float64Array, nearest: IntArray) -> PairScores:
+def _scores(parts: Float64Array, shares: Weights, nearest: IntArray) -> PairScores:
     size, distance, direction = parts * 100
-    shares = work.shares
     total = size * shares.size + distance * shares.distance + direction * shares.direction
     return PairScores(total, size, distance, direction, nearest)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from acp.clis.chunks import Chunk, IntArray, chunks
 from acp.clis.features import Float64Array
-from acp.clis.similarities import Formula, Scratch, total_into
+from acp.clis.similarities import Formula, Scratch, similarities_of, total_into
+
+COUPLES = 4096
+"""So many couples are looked at in full at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,21 @@ class Search:
         """
         chosen = np.full(len(among), -1, np.int64)
         scratch = Scratch.of(self.block)
-        for chunk in chunks(self.group[among], self.starts, self.ranks, self.block):
-            candidates = among[chunk.candidates]
-            choose = self._of_one_set if isinstance(chunk.first, int) else self._of_many_sets
-            chosen[chunk.candidates] = chunk.first + choose(chunk, candidates, scratch, penalty)
+        with _small_buffers():
+            for chunk in chunks(self.group[among], self.starts, self.ranks, self.block):
+                candidates = among[chunk.candidates]
+                choose = self._of_one_set if isinstance(chunk.first, int) else self._of_many_sets
+                chosen[chunk.candidates] = chunk.first + choose(chunk, candidates, scratch, penalty)
         return chosen
+
+    def similarities(self, candidates: IntArray, references: IntArray) -> Float64Array:
+        """Size, distance and direction of couples, (3, M)."""
+        found = np.empty((3, len(candidates)))
+        for start in range(0, len(candidates), COUPLES):
+            some = slice(start, start + COUPLES)
+            c, r = self.candidates[:, candidates[some]], self.references[:, references[some]]
+            found[:, some] = similarities_of(c, r, self.formula)
+        return found
 
     def _of_one_set(
         self, chunk: Chunk, candidates: IntArray, scratch: Scratch, penalty: bool
@@ -84,8 +99,19 @@ class Search:
         return total
 
 
+@contextmanager
+def _small_buffers() -> Iterator[None]:
+    """Keeps numpy from copying the operands of a broadcast into buffers of its own, which it does
+    with the usual size and which takes longer than the arithmetic."""
+    before = np.setbufsize(32)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
+
+
 def _at_rank(total: Float64Array, rank: IntArray) -> IntArray:
-    """Column of the total at `rank` (M,) in falling order of each row (M, K); equal ones in turn."""
+    """Column of the total at `rank` (M,) of each row (M, K) in falling order; equal ones in turn."""
     if not rank.any():
         return np.asarray(total.argmax(axis=1))
     rows, place = np.arange(len(total)), total.shape[1] - 1 - rank

@@ -39,6 +39,7 @@ ALIKE_BELOW = 1e-10
 """`reference`: two values whose sum is below this are alike."""
 
 _SLOPE = (1 + PENALTY_BELOW) / PENALTY_BELOW
+_SLICE = 4096
 _LEAST, _MOST = 1e-150, 1e150  # so that no product of a feature with another's inverse overflows
 
 
@@ -81,6 +82,15 @@ class Formula:
 
 def terms_of(features: PairFeatures, mirrored: BoolArray, variant: str) -> Float64Array:
     """Terms of candidates, (8 or 6, N); `mirrored` (N,) where left and right are the same."""
+    terms = np.empty((8 if variant == "paper" else 6, len(mirrored)))
+    for start in range(0, len(mirrored), _SLICE):  # a slice at a time stays in the cache
+        some = np.arange(start, min(start + _SLICE, len(mirrored)))
+        for row, values in enumerate(_rows(features.take(some), mirrored[some], variant)):
+            terms[row, start : start + _SLICE] = values
+    return terms
+
+
+def _rows(features: PairFeatures, mirrored: BoolArray, variant: str) -> list[Float64Array]:
     overlap, distance = features.iou, features.distance
     length = np.hypot(features.dx, features.dy)
     if variant == "paper":
@@ -91,7 +101,7 @@ def terms_of(features: PairFeatures, mirrored: BoolArray, variant: str) -> Float
     x, y = features.dx * inverse, features.dy * inverse
     x = np.where(mirrored, np.abs(x), x)
     rows = [*_with_inverse(features.area_ratio), *_with_inverse(overlap), x, y]
-    return np.stack(rows + (_with_inverse(distance) if variant == "paper" else []))
+    return rows + (_with_inverse(distance) if variant == "paper" else [])
 
 
 def reference_terms_of(
@@ -110,14 +120,17 @@ def reference_terms_of(
         shares: what each similarity counts in the total.
         variant: "paper" or "reference".
     """
-    terms = terms_of(features, mirrored, variant)
+    plain = terms_of(features, mirrored, variant)
     half = weights * (shares.direction / 2)
-    terms[:2] *= weights * shares.size
-    terms[4:6] *= half
+    terms = np.empty((len(plain) + (2 if variant == "paper" else 1), len(weights)))
+    np.multiply(plain[:2], weights * shares.size, out=terms[:2])
+    np.multiply(plain[4:6], half, out=terms[4:6])
+    terms[6] = half
     if variant == "paper":
-        return np.stack([*terms[:6], half, *terms[6:], weights * shares.distance])
-    terms[2:4] *= weights * shares.distance
-    return np.stack([*terms, half])
+        terms[2:4], terms[7:9], terms[9] = plain[2:4], plain[6:], weights * shares.distance
+    else:
+        np.multiply(plain[2:4], weights * shares.distance, out=terms[2:4])
+    return terms
 
 
 def _with_inverse(values: Float64Array) -> list[Float64Array]:
@@ -167,13 +180,29 @@ def total_into(
     np.add(block.total, block.part, out=block.total)
 
 
+def similarities_of(c: Float64Array, r: Float64Array, formula: Formula) -> Float64Array:
+    """Size, distance and direction of M couples, (3, M), -1 to 1; `reference` can push the distance
+    down to about -18.2.
+
+    Args:
+        c: terms of the candidates, (8 or 6, M).
+        r: terms of the references, (10 or 7, M).
+        formula: that of the terms.
+    """
+    found, block = np.empty((3, c.shape[1])), Scratch.of(c.shape[1])
+    for out, write in zip(found, (_size_into, _distance_into, _direction_into), strict=True):
+        write(out, block, c, r, formula, True)
+    found /= np.reshape(formula.shares, (3, 1))
+    return found
+
+
 def pair_similarities(
     candidates: PairFeatures,
     references: PairFeatures,
     weights: Float64Array,
     mirrored: BoolArray,
     variant: str = "paper",
-) -> tuple[Float64Array, Float64Array, Float64Array]:
+) -> Float64Array:
     """Size, distance and direction of N candidates, each against one reference.
 
     Args:
@@ -184,17 +213,12 @@ def pair_similarities(
         variant: "paper" or "reference".
 
     Returns:
-        Three arrays (N,), -1 to 1; `reference` can push the distance down to about -18.2.
+        Shape (3, N); see `similarities_of`.
     """
     ones = Weights(1.0, 1.0, 1.0)
     c = terms_of(candidates, mirrored, variant)
     r = reference_terms_of(references, weights, mirrored, ones, variant)
-    formula, block = Formula.of(variant, ones, c, r), Scratch.of(len(weights))
-    size, distance, direction = np.empty((3, len(weights)))
-    _size_into(size, block, c, r, formula, True)
-    _distance_into(distance, block, c, r, formula, True)
-    _direction_into(direction, block, c, r, formula, True)
-    return size, distance, direction
+    return similarities_of(c, r, Formula.of(variant, ones, c, r))
 
 
 def penalised(similarity: Float64Array) -> Float64Array:
