@@ -16,6 +16,7 @@ from acp.annotations.captions import Parse, parse_by_rules, relations_of_caption
 from acp.annotations.coco import read_coco
 from acp.annotations.keeping import Keeper
 from acp.annotations.pairs import PREDICATES, GeometricRows, geometric_rows
+from acp.annotations.parser import parser_info
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.relations import read_relations, read_visual_genome
 from acp.backends.base import LLM
@@ -124,9 +125,7 @@ def _stated(
     names = annotations.table.names
     parse: Parse
     if options.captions_by == "rules":
-        from acp.annotations.parser import CaptionParser
-
-        parse, about = parse_by_rules(names, options.processes), CaptionParser().info()
+        parse, about = parse_by_rules(names, options.processes), parser_info()
     else:
         if options.llm is None:
             raise AcpError("--captions-by llm: name a language model with --llm")

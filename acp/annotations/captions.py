@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,6 +25,7 @@ from acp.annotations.boxes import (
 from acp.annotations.caption_rules import Triple
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.spellings import Spellings
+from acp.errors import MissingRequirementError
 
 AT_ONCE = 1024
 """Captions parsed together, whatever the number of processes."""
@@ -129,16 +134,19 @@ def parse_by_rules(names: Sequence[str], processes: int) -> Parse:
     Raises:
         MissingRequirementError: spaCy or its English model is not installed.
     """
-    from acp.annotations.parser import CaptionParser
+    from acp.annotations.parser import CaptionParser, missing
 
-    parser, spellings = CaptionParser(), Spellings(names)
+    if problem := missing():
+        raise MissingRequirementError(problem)
 
     def parse(batches: Iterable[Sequence[Caption]]) -> Iterator[ParsedCaptions]:
         tasks = [[(each.text, tuple(each.boxes_of)) for each in batch] for batch in batches]
         if processes == 1 or len(tasks) == 1:
+            parser, spellings = CaptionParser(), Spellings(names)
             yield from (parser.relations(task, spellings) for task in tasks)
-        else:
-            yield from _in_processes(tasks, names, min(processes, len(tasks)))
+        elif tasks:
+            with _one_blas_thread():
+                yield from _in_processes(tasks, names, min(processes, len(tasks)))
 
     return parse
 
@@ -163,14 +171,29 @@ def _in_processes(
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Processes started here compute on one thread each: there are as many as there should be."""
+    before = {name: os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 _worker: list[Callable[[Sequence[tuple[str, tuple[int, ...]]]], ParsedCaptions]] = []
 
 
 def _start(names: tuple[str, ...]) -> None:
     """Load the parser of a process, once; Ctrl-C is for the process that asked."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # spaCy imports torch where it is installed: 200 MB and seconds of each process for nothing.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     from acp.annotations.parser import CaptionParser
 
     parser, spellings = CaptionParser(), Spellings(names)

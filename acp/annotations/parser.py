@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Collection, Sequence
 from functools import cache
@@ -35,14 +36,6 @@ class CaptionParser:
             lemmas[0]: form for form, lemmas in sorted(exceptions.items()) if form.endswith("ing")
         }
         self._participles: dict[tuple[str, str], str] = {}
-
-    def info(self) -> dict[str, str]:
-        """What is recorded about the parser in a priors file."""
-        import spacy
-
-        meta = self._nlp.meta
-        name = f"{meta['lang']}_{meta['name']} {meta['version']}"
-        return {"by": "rules", "model": name, "spacy": spacy.__version__, "licence": "MIT"}
 
     def relations(
         self, captions: Sequence[tuple[str, Collection[int]]], spellings: Spellings
@@ -80,6 +73,14 @@ class CaptionParser:
         return f"{lemma[:-1] if silent else lemma}ing"
 
 
+def parser_info() -> dict[str, str]:
+    """What is recorded about the parser in a priors file; imports nothing heavy."""
+    model = _model()
+    found = f"{model} {importlib.metadata.version(model)}"
+    spacy = importlib.metadata.version("spacy")
+    return {"by": "rules", "model": found, "spacy": spacy, "licence": "MIT"}
+
+
 def missing() -> str:
     """What the parser needs and does not find here, and how to get it; empty if nothing."""
     if importlib.util.find_spec("spacy") is None:
@@ -89,11 +90,18 @@ def missing() -> str:
     return ""
 
 
-@cache
-def _pipeline() -> Any:
+def _model() -> str:
     if problem := missing():
         raise MissingRequirementError(problem)
-    import spacy
+    return next(model for model in MODELS if importlib.util.find_spec(model))
 
-    model = next(model for model in MODELS if importlib.util.find_spec(model))
+
+@cache
+def _pipeline() -> Any:
+    model = _model()
+    import spacy
+    from thinc.api import NumpyOps, set_current_ops
+
+    # numpy's own matrix product is twice as fast as thinc's default on small models.
+    set_current_ops(NumpyOps(use_blis=False))
     return spacy.load(model, exclude=["ner", "senter"], disable=["attribute_ruler", "lemmatizer"])
