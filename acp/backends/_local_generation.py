@@ -115,7 +115,7 @@ def _in_halves(
 ) -> list[str | Failure]:
     try:
         return [*answer(requests)]
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         if len(requests) == 1:
             return [Failure(" ".join(f"{type(error).__name__}: {error}".split())[:200])]
     middle = len(requests) // 2
