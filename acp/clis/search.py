@@ -111,7 +111,7 @@ def _small_buffers() -> Iterator[None]:
 
 
 def _at_rank(total: Float64Array, rank: IntArray) -> IntArray:
-    """Column of the total at `rank` (M,) of each row (M, K) in falling order; equal ones in turn."""
+    """The column of each row of `total` (M, K) that is at its `rank` (M,) in falling order."""
     if not rank.any():
         return np.asarray(total.argmax(axis=1))
     rows, place = np.arange(len(total)), total.shape[1] - 1 - rank

@@ -176,7 +176,7 @@ class LayOut:
         scores = score_layouts(task.relations, task.names, boxes, self.priors)
         reasons = defects(task, boxes, self.limits)
         return [
-            self._judged(layout, None if scores is None else float(scores.total[index]), reason)
+            self._judged(layout, None if scores is None else _known(scores.total[index]), reason)
             for index, (layout, reason) in enumerate(zip(layouts, reasons, strict=True))
         ]
 
@@ -185,6 +185,10 @@ class LayOut:
         if not reason and clis_l is not None and least is not None and clis_l < least:
             reason = f"CLIS-L below {least:g}"
         return replace(layout, clis_l=clis_l, reason=reason)
+
+
+def _known(score: float) -> float | None:
+    return None if np.isnan(score) else float(score)
 
 
 def _rank(layout: Layout) -> float:
