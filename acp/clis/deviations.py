@@ -14,7 +14,8 @@ import numpy as np
 
 from acp.clis.pairs import PAPER_WEIGHTS
 from acp.clis.predicates import canonical, sided
-from acp.clis.similarities import Weights, pair_similarities
+from acp.clis.similarities import pair_similarities
+from acp.clis.terms import Weights
 
 if TYPE_CHECKING:
     from acp.priors import Priors

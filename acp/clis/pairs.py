@@ -15,16 +15,10 @@ import numpy.typing as npt
 
 from acp.clis.chunks import BLOCK, IntArray
 from acp.clis.features import Float64Array, PairFeatures
+from acp.clis.predicates import BoolArray
 from acp.clis.search import Search
-from acp.clis.similarities import (
-    CODE_WEIGHTS,
-    PENALTY_BELOW,
-    BoolArray,
-    Formula,
-    Weights,
-    reference_terms_of,
-    terms_of,
-)
+from acp.clis.similarities import PENALTY_BELOW
+from acp.clis.terms import CODE_WEIGHTS, Formula, Weights, reference_terms_of, terms_of
 
 if TYPE_CHECKING:
     from acp.reference_sets import ReferenceSets

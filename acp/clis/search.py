@@ -10,7 +10,8 @@ import numpy as np
 
 from acp.clis.chunks import Chunk, IntArray, chunks
 from acp.clis.features import Float64Array
-from acp.clis.similarities import Formula, Scratch, similarities_of, total_into
+from acp.clis.similarities import Scratch, similarities_of, total_into
+from acp.clis.terms import Formula
 
 COUPLES = 4096
 """So many couples are looked at in full at a time."""
