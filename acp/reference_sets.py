@@ -99,7 +99,8 @@ class ReferenceFinder:
         min_similarity: float = CLOSE,
         least: int = 1,
     ) -> ReferenceSets:
-        """See `Priors.reference_sets`; a set with fewer than `least` pairs backs off."""
+        """See `Priors.reference_sets`; a set with fewer than `least` pairs backs off: from what was
+        stated to what was read off boxes too, then from level to level."""
         found = [self.one(*triple, strict, min_similarity, least) for triple in triples]
         sizes = [len(each.rows) for each in found]
         return ReferenceSets(
@@ -144,7 +145,8 @@ class ReferenceFinder:
     ) -> _Set:
         wording = " ".join(predicate.lower().split())
         groups = self._named(wording if strict else canonical(wording), strict)
-        found = self._alike(groups, subject, object_, least_alike)
+        stated = groups if strict else groups[self._stated[groups]]
+        found = self._alike(stated, subject, object_, least_alike)
         if strict:
             if not len(groups):
                 return _none(f"predicate {predicate!r} is not in the priors")
@@ -152,7 +154,10 @@ class ReferenceFinder:
                 return _none(f"no references for {subject!r} {predicate!r} {object_!r}")
             return found
         if len(found.rows) < least:
-            found = self._back_off(groups, wording)
+            found = self._alike(groups, subject, object_, least_alike)
+        if len(found.rows) < least:
+            varied = len(self._rows(stated)) >= LEAST_REFERENCES
+            found = self._back_off(stated if varied else groups, wording)
         return self._carried_over(found, subject, object_)
 
     def _named(self, predicate: str, strict: bool) -> IntArray:

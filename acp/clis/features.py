@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from acp.types import FloatArray
-
 Float64Array = npt.NDArray[np.float64]
+AnyFloats = npt.NDArray[np.floating[Any]]
 Self = TypeVar("Self", bound="_Columns")
 
 
@@ -63,7 +62,7 @@ class PairFeatures(_Columns):
     dy: Float64Array
 
 
-def pair_geometry(subject_xywhn: FloatArray, object_xywhn: FloatArray) -> PairGeometry:
+def pair_geometry(subject_xywhn: AnyFloats, object_xywhn: AnyFloats) -> PairGeometry:
     """Geometry of pairs of boxes, both (N, 4), in float64."""
     a, b = np.asarray(subject_xywhn, np.float64), np.asarray(object_xywhn, np.float64)
     offset = (b[:, :2] + b[:, 2:] / 2) - (a[:, :2] + a[:, 2:] / 2)
@@ -88,7 +87,7 @@ def features_of(pairs: PairGeometry) -> PairFeatures:
     )
 
 
-def pair_features(subject_xywhn: FloatArray, object_xywhn: FloatArray) -> PairFeatures:
+def pair_features(subject_xywhn: AnyFloats, object_xywhn: AnyFloats) -> PairFeatures:
     """Features of pairs of boxes, both (N, 4). Finite for any finite boxes with sides >= 0.
 
     >>> a = np.array([[0.0, 0.0, 0.2, 0.4]], dtype=np.float32)
