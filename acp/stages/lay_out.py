@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -38,6 +38,9 @@ class LayOutSettings(Settings):
         None, description="path of a prompt file in place of acp/prompts/lay_out.md"
     )
     keep: int = Field(1, ge=1, le=64, description="layouts of a scene that go on, the best first")
+    clis_l: Literal["paper", "reference", "acp"] = Field(
+        "paper", description="variant of CLIS-L that ranks the layouts; see docs/clis.md"
+    )
     min_clis_l: float | None = Field(
         None, ge=-100, le=100, description="least CLIS-L; null: it only ranks"
     )
@@ -173,7 +176,7 @@ class LayOut:
         if not layouts:
             return []
         boxes = np.stack([layout.boxes_xywhn for layout in layouts])
-        scores = score_layouts(task.relations, task.names, boxes, self.priors)
+        scores = score_layouts(task.relations, task.names, boxes, self.priors, self.settings.clis_l)
         reasons = defects(task, boxes, self.limits)
         return [
             self._judged(layout, None if scores is None else _known(scores.total[index]), reason)
