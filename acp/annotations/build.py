@@ -200,7 +200,7 @@ def _columns(
     predicates: Sequence[str],
     source: str,
 ) -> Mapping[str, Any]:
-    geometry = pair_geometry(table.boxes_xywhn[subject], table.boxes_xywhn[object_])  # type: ignore[arg-type]
+    geometry = pair_geometry(table.boxes_xywhn[subject], table.boxes_xywhn[object_])
     images = table.image[subject]
     return {
         "subject": _texts(table.category[subject], table.names),

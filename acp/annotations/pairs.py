@@ -51,21 +51,23 @@ def geometric_rows(
     table = annotations.table
     blocks = _stated_pairs(annotations) if annotations.pairs_stated_only else all_pairs(table.image)
     for subject, object_, done in blocks:
-        true = tests(table.boxes_xywhn[subject], table.boxes_xywhn[object_])
+        true = true_predicates(table.boxes_xywhn[subject], table.boxes_xywhn[object_])
         pair, predicate = np.nonzero(true)
         subject, object_ = subject[pair], object_[pair]
         chance = _hash(table, image_marks, subject, object_)
         yield GeometricRows(subject, object_, predicate.astype(np.int8), chance), done
 
 
-def tests(subject_xywhn: Float64Array, object_xywhn: Float64Array) -> npt.NDArray[np.bool_]:
+def true_predicates(
+    subject_xywhn: Float64Array, object_xywhn: Float64Array
+) -> npt.NDArray[np.bool_]:
     """Which of `PREDICATES` hold of each pair of boxes, both (N, 4): shape (N, 7).
 
     "near" is tested here, the others by `acp.clis.predicates.holds`, as for layouts.
 
     >>> import itertools
     >>> boxes = np.array([[0.1, 0.5, 0.2, 0.2], [0.6, 0.5, 0.2, 0.2]])
-    >>> list(itertools.compress(PREDICATES, tests(boxes[:1], boxes[1:])[0]))
+    >>> list(itertools.compress(PREDICATES, true_predicates(boxes[:1], boxes[1:])[0]))
     ['left of']
     """
     found = np.empty((len(subject_xywhn), len(PREDICATES)), dtype=bool)

@@ -72,6 +72,28 @@ def build(
     typer.echo(f"priors      {out} ({report.rows} rows, {out.stat().st_size / 1e6:.1f} MB)")
 
 
+@app.command()
+def show(
+    priors: Annotated[str, typer.Argument(help="Priors file, or default for the packaged ones.")],
+    subject: Annotated[str, typer.Argument(help="Category, e.g. dog.")],
+    predicate: Annotated[str, typer.Argument(help="Predicate, e.g. riding.")],
+    object_: Annotated[str, typer.Argument(metavar="OBJECT", help="Category, e.g. skateboard.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (.png or .jpg).")] = Path(
+        "priors.png"
+    ),
+) -> None:
+    """How many real layouts there are of a relation, and a picture of them."""
+    from acp.annotations.drawing import check_name, write_picture
+    from acp.annotations.showing import lines, look_up, open_priors
+
+    check_name(out)
+    shown = look_up(open_priors(priors), (subject, predicate, object_))
+    for line in lines(shown):
+        typer.echo(line)
+    drawn = write_picture(shown, out)
+    typer.echo(f"picture     {out} ({drawn} of {len(shown.rows)} drawn alone)")
+
+
 def _language_model(name: str, overrides: list[str]) -> LLM:
     import yaml
 
