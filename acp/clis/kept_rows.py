@@ -5,7 +5,6 @@ A copy of `metrics/clis/clis.py` may be older or newer than this package, so thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ def check_options(references: Any, *, alone: bool, **options: Any) -> dict[str, 
     Raises:
         AcpError: an option, a value or a file that there is none of.
     """
-    count = len(references) if isinstance(references, Sequence) else 1
+    count = len(references) or 1 if isinstance(references, list | tuple) else 1
     named = named_priors(reference_column(references, count), options.get("priors"))
     checked = ScoreOptions.of(**{**options, "priors": named})
     found = checked.priors if checked.priors is None else load_priors(checked.priors)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from acp.clis.batch import LayoutBatch, LayoutResults
 from acp.clis.features import Float64Array
 from acp.clis.rows import RowColumns
 from acp.errors import AcpError
 from acp.priors import Priors
-
-if TYPE_CHECKING:
-    from acp.clis.batch import LayoutBatch, LayoutResults
 
 PARTS = ("size", "distance", "direction", "confidence")
 LAYOUT_SCORES = ("clis_l", *(f"clis_l_{part}" for part in PARTS))

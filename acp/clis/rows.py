@@ -18,15 +18,13 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from acp.clis.batch import LayoutBatch
 from acp.clis.row_checks import RowError, normal_row
-
-if TYPE_CHECKING:
-    from acp.clis.batch import LayoutBatch
 
 Row = Mapping[str, Any]
 IntArray = npt.NDArray[np.int64]
@@ -87,8 +85,6 @@ class RowColumns:
 
     def layouts(self) -> LayoutBatch:
         """What `acp.clis.batch.score_batch` takes."""
-        from acp.clis.batch import LayoutBatch
-
         relations = np.diff(self.relation_starts)
         first_box = self.box_starts[:-1].repeat(relations)
         return LayoutBatch(

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from acp.clis.batch import VARIANTS, score_batch
 from acp.clis.references import PriorsLike, load_priors
 from acp.clis.results import clis_lists, explained, layout_lists, means, not_asked, priors_identity
 from acp.clis.rows import Row, RowColumns, columns_of, row_list
 from acp.errors import AcpError
 
 COMPONENTS = ("layout", "image")
-VARIANTS = ("paper", "reference", "acp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,6 @@ def score_columns(columns: RowColumns, options: ScoreOptions) -> dict[str, Any]:
     about: dict[str, Any] = {"variant": None, "components": list(options.components)}
     about |= dict.fromkeys(("priors", "captioner", "judge", "prompt_version"))
     if "layout" in options.components:
-        from acp.clis.batch import score_batch
-
         priors, batch = load_priors(options.priors), columns.layouts()
         found = score_batch(
             batch, priors, variant=options.variant, min_similarity=options.min_similarity
