@@ -1,125 +1,27 @@
-"""CLIS-L against a slow re-derivation from the paper's definitions, one pair and one reference at
-a time, in plain Python."""
+"""CLIS-L of layouts and of batches of images: what is scored, what is refused, and why."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import clis_rederivation as slow
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from acp.clis.features import PairFeatures, pair_features
-from acp.clis.layout import score_layouts, score_pairs
+from acp.clis import batch as batches
+from acp.clis.batch import LayoutBatch, LayoutResults, score_batch
+from acp.clis.deviations import paper_weights
+from acp.clis.layout import score_layouts
+from acp.clis.pairs import PAPER_WEIGHTS, score_pairs
 from acp.clis.predicates import INVERSES, PREDICATES, canonical, holds
-from acp.priors import default_priors
+from acp.clis.references import priors_of_records
+from acp.priors import Priors, default_priors
 from acp.types import FloatArray, Relation
 
-Box = tuple[float, float, float, float]
-
-
-def slow_features(a: Box, b: Box) -> tuple[float, float, float, float, float]:
-    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
-    across = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
-    down = max(0.0, min(ay + ah, by + bh) - max(ay, by))
-    union = aw * ah + bw * bh - across * down
-    dx, dy = bx + bw / 2 - ax - aw / 2, by + bh / 2 - ay - ah / 2
-    diagonal = (math.hypot(aw, ah) + math.hypot(bw, bh)) / 2
-    return (
-        aw * ah / (bw * bh) if bw * bh else 0.0,
-        across * down / union if union > 0 else 0.0,
-        math.hypot(dx, dy) / diagonal if diagonal else 0.0,
-        dx,
-        dy,
-    )
-
-
-def slow_s(a: float, b: float) -> float:
-    return 1.0 if a == b == 0 else 1 - abs(a - b) / max(a, b)
-
-
-def slow_cosine(a: tuple[float, float], b: tuple[float, float]) -> float:
-    lengths = math.hypot(*a) * math.hypot(*b)
-    return max(-1.0, min(1.0, (a[0] * b[0] + a[1] * b[1]) / lengths))
-
-
-def slow_direction(a: tuple[float, float], b: tuple[float, float], mirror: bool) -> float:
-    still_a, still_b = math.hypot(*a) <= 1e-9, math.hypot(*b) <= 1e-9
-    if still_a or still_b:
-        return float(still_a and still_b)
-    cosine = slow_cosine(a, b)
-    if mirror:
-        cosine = max(cosine, slow_cosine(a, (-b[0], b[1])))
-    return (cosine + 1) / 2
-
-
-def slow_penalty(value: float) -> float:
-    return value if value >= 0.03 else -1 + (value / 0.03) * 1.03
-
-
-def slow_score(box: tuple[Box, Box], references: list[list[float]], mirror: bool) -> float:
-    a1, iou1, rd1, dx1, dy1 = slow_features(*box)
-    totals = []
-    for a2, iou2, rd2, dx2, dy2, weight in references:
-        size = slow_s(a1, a2)
-        overlap, apart = slow_s(iou1, iou2), slow_s(rd1, rd2)
-        share = 0.2 if overlap > 0.95 else 0.8 if apart > 0.95 else 0.5
-        distance = share * overlap + (1 - share) * apart
-        direction = slow_direction((dx1, dy1), (dx2, dy2), mirror)
-        parts = [slow_penalty(weight * part) for part in (size, distance, direction)]
-        totals.append((0.5 * parts[0] + 1.0 * parts[1] + 0.8 * parts[2]) / 2.3)
-    totals.sort(reverse=True)
-    return 100 * totals[len(totals) // 50]
-
-
-side = st.sampled_from([0.0, 0.25, 0.5]) | st.floats(0.001, 1.0)
-box = st.tuples(st.floats(-0.2, 1.0), st.floats(-0.2, 1.0), side, side)
-
-
-step = st.integers(0, 32).map(lambda n: n / 32)
-exact_box = st.tuples(step, step, step, step)
-"""Boxes whose mirror image is exact in any float."""
-
-
-def table(columns: list[list[float]]) -> tuple[PairFeatures, Any]:
-    array = np.array(columns)
-    return PairFeatures(*array[:, :5].T), array[:, 5]
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    candidates=st.lists(st.tuples(box, box), min_size=1, max_size=4),
-    references=st.lists(st.tuples(box, box, st.floats(0.05, 1)), min_size=1, max_size=120),
-    mirror=st.booleans(),
-)
-def test_scores_are_those_of_the_slow_derivation(
-    candidates: list[tuple[Box, Box]], references: list[tuple[Box, Box, float]], mirror: bool
-) -> None:
-    rows = [[*slow_features(a, b), weight] for a, b, weight in references]
-    features, weights = table(rows)
-    subject = np.array([pair[0] for pair in candidates])
-    object_ = np.array([pair[1] for pair in candidates])
-    found = score_pairs(pair_features(subject, object_), features, weights, may_mirror=mirror)
-    expected = [slow_score(pair, rows, mirror) for pair in candidates]
-    assert found.total == pytest.approx(expected, abs=1e-6)
-    parts = 0.5 * found.size + 1.0 * found.distance + 0.8 * found.direction
-    assert found.total == pytest.approx(parts / 2.3, abs=1e-6)
-    assert (np.abs(found.total) <= 100 + 1e-9).all()
-
-
-@settings(deadline=None)
-@given(pair=st.tuples(box, box), factor=st.floats(0.2, 3), dx=st.floats(-1, 1))
-def test_moving_and_scaling_an_image_changes_no_ratio(
-    pair: tuple[Box, Box], factor: float, dx: float
-) -> None:
-    boxes = np.array(pair)
-    moved = boxes * factor + np.array([dx, dx, 0, 0])
-    a, b = pair_features(boxes[:1], boxes[1:]), pair_features(moved[:1], moved[1:])
-    for name in ("area_ratio", "iou", "distance"):
-        assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-6, abs=1e-6)
-    assert factor * a.dx == pytest.approx(b.dx, abs=1e-6)
+Box = slow.Box
+SCORES = ("total", "size", "distance", "direction")
 
 
 def graph(predicate: str) -> tuple[list[Relation], list[str]]:
@@ -153,29 +55,6 @@ def test_a_layout_that_keeps_its_relation_outscores_the_swapped_one(
     assert scores.total[0] > scores.total[1] + 10
 
 
-@settings(deadline=None)
-@given(pair=st.tuples(box, box), predicate=st.sampled_from([*PREDICATES, "riding"]))
-def test_any_finite_boxes_get_a_finite_score(pair: tuple[Box, Box], predicate: str) -> None:
-    scores = score_layouts(*graph(predicate), layouts(pair), default_priors())
-    assert scores is not None
-    for array in (scores.total, scores.relation, scores.size, scores.distance, scores.direction):
-        assert np.isfinite(array).all()
-        assert (np.abs(array) <= 100 + 1e-6).all()
-
-
-@settings(deadline=None, max_examples=50)
-@given(pair=st.tuples(exact_box, exact_box), predicate=st.sampled_from(list(PREDICATES)))
-def test_only_sided_predicates_tell_a_layout_from_its_mirror_image(
-    pair: tuple[Box, Box], predicate: str
-) -> None:
-    mirrored = tuple((1 - x - w, y, w, h) for x, y, w, h in pair)
-    boxes = layouts(pair, mirrored)  # type: ignore[arg-type]
-    scores = score_layouts(*graph(predicate), boxes, default_priors())
-    assert scores is not None
-    if "left" not in predicate and "right" not in predicate:
-        assert scores.total[0] == pytest.approx(scores.total[1])
-
-
 def test_the_mean_over_relations_is_weighted_by_confidence() -> None:
     relations = [Relation(0, "next to", 1), Relation(0, "left of", 2)]
     boxes = np.array([[LEFT, RIGHT, HIGH]], dtype=np.float32)
@@ -203,15 +82,6 @@ def test_no_layout_at_all_gives_empty_scores() -> None:
 def test_wrong_boxes_are_refused(boxes: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
         score_layouts(*graph("next to"), boxes, default_priors())
-
-
-def test_the_percentile_forgives_a_few_odd_references() -> None:
-    rows = [[1.0, 0.0, 1.0, 0.5, 0.0, 1.0]] * 99 + [[9.0, 0.9, 0.1, -0.5, 0.4, 1.0]]
-    features, weights = table(rows)
-    odd = PairFeatures(*(np.array([value]) for value in rows[-1][:5]))
-    found = score_pairs(odd, features, weights, may_mirror=False)
-    assert found.nearest[0] != 99
-    assert found.total[0] < 50
 
 
 @pytest.mark.parametrize(
@@ -243,3 +113,298 @@ def test_wordings_mean_one_predicate_each() -> None:
 
 def test_what_has_no_geometry_holds_of_anything() -> None:
     assert holds("eating", np.zeros((2, 4), np.float32), np.ones((2, 4), np.float32)).all()
+
+
+Real = tuple[str, str, str, Box, Box]
+
+REAL: list[Real] = [
+    ("cat", "next to", "dog", (0.1, 0.4, 0.3, 0.4), (0.5, 0.4, 0.3, 0.4)),
+    ("cat", "next to", "dog", (0.5, 0.4, 0.2, 0.3), (0.1, 0.3, 0.3, 0.4)),
+    ("dog", "left of", "bench", (0.1, 0.5, 0.2, 0.3), (0.5, 0.3, 0.4, 0.5)),
+    ("kid", "rides", "zebra", (0.4, 0.2, 0.1, 0.3), (0.2, 0.4, 0.5, 0.5)),
+]
+
+
+def priors_of(real: list[Real]) -> Priors:
+    names = ("subject", "predicate", "object", "subject_box", "object_box")
+    return priors_of_records([dict(zip(names, each, strict=True)) for each in real])
+
+
+@pytest.fixture(scope="module")
+def priors() -> Priors:
+    return priors_of(REAL)
+
+
+Image = tuple[list[tuple[str, Box]], list[tuple[int, str, int]]]
+
+
+def batch_of(*images: Image) -> LayoutBatch:
+    objects = [each for image, _ in images for each in image]
+    relations = [
+        (start + s, p, start + o, place)
+        for place, (start, (_, said)) in enumerate(
+            zip(np.cumsum([0, *(len(image) for image, _ in images)]).tolist(), images, strict=False)
+        )
+        for s, p, o in said
+    ]
+    names = tuple(dict.fromkeys(name for name, _ in objects))
+    predicates = tuple(dict.fromkeys(p for _, p, _, _ in relations))
+
+    def column(place: int) -> Any:
+        return np.array([relation[place] for relation in relations], dtype=np.int64)
+
+    return LayoutBatch(
+        names=names,
+        predicates=predicates,
+        boxes_xywhn=np.array([box for _, box in objects], dtype=np.float64).reshape(-1, 4),
+        category=np.array([names.index(name) for name, _ in objects], dtype=np.int64),
+        box_starts=np.cumsum([0, *(len(image) for image, _ in images)]),
+        subject=column(0),
+        object=column(2),
+        predicate=np.array([predicates.index(p) for _, p, _, _ in relations], dtype=np.int64),
+        relation_image=column(3),
+    )
+
+
+PAIR: list[tuple[str, Box]] = [("cat", (0.2, 0.4, 0.25, 0.3)), ("dog", (0.55, 0.4, 0.3, 0.3))]
+BENCH: tuple[str, Box] = ("bench", (0.1, 0.2, 0.5, 0.3))
+GOOD: Image = (PAIR, [(0, "next to", 1)])
+TWO: Image = ([*PAIR, BENCH], [(0, "next to", 1), (1, "left of", 2)])
+BARE: Image = (PAIR, [])
+UNKNOWN: Image = ([*PAIR, BENCH], [(0, "next to", 1), (0, "eats", 2)])
+FLAT: Image = ([PAIR[0], ("dog", (0.5, 0.4, 0.0, 0.3))], [(0, "next to", 1)])
+NOWHERE: Image = ([PAIR[0], ("dog", (float("nan"), 0.4, 0.1, 0.3))], [(0, "next to", 1)])
+FAR: Image = ([PAIR[0], ("dog", (5e6, 0.4, 0.1, 0.3))], [(0, "next to", 1)])
+
+
+def slow_relation(image: Image, place: int, variant: str, priors: Priors) -> slow.Score:
+    objects, said = image
+    s, p, o = said[place]
+    real = [
+        slow.Reference(a, b)
+        for subject, predicate, object_, a, b in REAL
+        if (subject, predicate, object_) == (objects[s][0], p, objects[o][0])
+    ]
+    weights = paper_weights(priors) if variant == "paper" else slow.CODE_WEIGHTS
+    boxes = objects[s][1], objects[o][1]
+    return slow.pair_score(*boxes, real, variant, weights, "left" not in p)
+
+
+@pytest.mark.parametrize("variant", ["paper", "reference"])
+def test_images_score_as_in_the_slow_derivation(variant: str, priors: Priors) -> None:
+    found = score_batch(batch_of(GOOD, TWO), priors, variant)
+    relations = [slow_relation(*each, variant, priors) for each in ((GOOD, 0), (TWO, 0), (TWO, 1))]
+    whole = [slow.image_score([(relations[0], 2.0)])]
+    whole.append(slow.image_score([(relations[1], 2.0), (relations[2], 1.0)]))
+    for name in SCORES:
+        expected = [getattr(score, name) for score in relations]
+        assert getattr(found, name) == pytest.approx(expected, abs=1e-6)
+        expected = [getattr(score, name) for score in whole]
+        assert getattr(found, f"image_{name}") == pytest.approx(expected, abs=1e-6)
+    assert found.confidence.tolist() == [2.0, 2.0, 1.0]
+    assert found.image_confidence.tolist() == [2.0, 1.0]
+    assert found.references.tolist() == [2, 2, 1]
+    assert set(found.nearest[:2]) <= {0, 1}
+    assert found.nearest[2] == 2
+    assert set(found.level) == {"triple"}
+    assert found.image_reason == ("", "")
+
+
+@pytest.mark.parametrize("variant", ["paper", "reference", "acp"])
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (FLAT, "the box of object 1 (dog) has no area"),
+        (NOWHERE, "the box of object 1 (dog) is not finite"),
+        (FAR, "the box of object 1 (dog) is out of all bounds"),
+    ],
+)
+def test_what_is_no_box_is_refused_with_a_reason(
+    image: Image, reason: str, variant: str, priors: Priors
+) -> None:
+    found = score_batch(batch_of(GOOD, image, GOOD), priors, variant)
+    assert found.reason == found.image_reason == ("", reason, "")
+    for name in SCORES:
+        for values in (getattr(found, name), getattr(found, f"image_{name}")):
+            assert np.isnan(values).tolist() == [False, True, False]
+    assert np.isnan(found.image_confidence).tolist() == [False, True, False]
+    assert found.nearest[1] == -1
+
+
+def test_a_box_without_area_that_no_relation_names_does_no_harm(priors: Priors) -> None:
+    image: Image = ([*PAIR, ("bench", (0.1, 0.1, 0.0, 0.0))], [(0, "next to", 1)])
+    assert score_batch(batch_of(image), priors).image_reason == ("",)
+
+
+@pytest.mark.parametrize("variant", ["paper", "reference"])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        ((0.2, 0.2, 0.2, 0.2), (0.2, 0.2, 0.2, 0.2)),
+        ((0.2, 0.2, 0.2, 0.2), (0.1, 0.1, 0.4, 0.4)),
+        ((-3.0, 0.2, 0.2, 0.2), (5.0, 5.0, 0.4, 0.4)),
+        ((0.1, 0.1, 1e-9, 1e-9), (0.1, 0.1, 0.9, 0.9)),
+    ],
+)
+def test_coincident_centres_and_boxes_beyond_the_image_are_scored(
+    boxes: tuple[Box, Box], variant: str, priors: Priors
+) -> None:
+    image: Image = ([("cat", boxes[0]), ("dog", boxes[1])], [(0, "next to", 1)])
+    found = score_batch(batch_of(image), priors, variant)
+    assert np.isfinite(found.image_total).all()
+
+
+def test_a_relation_never_seen_backs_off_or_makes_the_image_0(priors: Priors) -> None:
+    found = score_batch(batch_of(UNKNOWN), priors, "paper")
+    assert found.level[0] == "triple"
+    assert found.level[1] != "none"
+    assert np.isfinite(found.image_total).all()
+    found = score_batch(batch_of(UNKNOWN, GOOD), priors, "reference")
+    assert found.level == ("triple", "none", "triple")
+    assert "eats" in found.image_reason[0]
+    assert found.reason == ("", found.image_reason[0], "")
+    for name in (*SCORES, "confidence"):
+        assert getattr(found, f"image_{name}")[0] == 0
+        assert getattr(found, f"image_{name}")[1] != 0
+    assert np.isnan(found.total).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("variant", "score"), [("paper", None), ("reference", 0.0)])
+def test_an_image_without_relations(variant: str, score: float | None, priors: Priors) -> None:
+    found = score_batch(batch_of(BARE, GOOD), priors, variant)
+    assert found.image_reason == ("no relations", "")
+    assert found.image_total[0] == score or score is None
+    assert np.isnan(found.image_total[0]) == (score is None)
+
+
+@pytest.mark.parametrize("variant", ["paper", "reference", "acp"])
+def test_no_images(variant: str, priors: Priors) -> None:
+    found = score_batch(batch_of(), priors, variant)
+    assert found.image_total.shape == found.total.shape == (0,)
+    assert found.image_reason == found.level == ()
+
+
+def test_the_authors_code_knows_only_what_is_written_as_in_the_priors(priors: Priors) -> None:
+    objects: list[tuple[str, Box]] = [
+        ("kid", (0.4, 0.2, 0.1, 0.3)),
+        ("zebra", (0.2, 0.4, 0.5, 0.5)),
+    ]
+    for predicate, scored in (("rides", True), ("Rides", True), ("riding", False)):
+        found = score_batch(batch_of((objects, [(0, predicate, 1)])), priors, "reference")
+        assert (found.image_total[0] != 0) == scored
+
+
+def test_mirroring_is_for_predicates_that_tell_no_side(priors: Priors) -> None:
+    right: Image = ([("dog", (0.7, 0.5, 0.2, 0.3)), ("bench", (0.1, 0.3, 0.4, 0.5))],
+                    [(0, "left of", 1)])  # fmt: skip
+    assert score_batch(batch_of(right), priors, "reference").image_direction[0] > 95
+    assert score_batch(batch_of(right), priors, "paper").image_direction[0] < 10
+
+
+IMAGES = [GOOD, TWO, BARE, UNKNOWN, FLAT, FAR, TWO, GOOD]
+
+
+def test_what_shares_a_batch_changes_nothing(
+    priors: Priors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score_batch(batch_of(*IMAGES), priors)
+    for place, image in enumerate(IMAGES):
+        alone = score_batch(batch_of(image), priors)
+        for name in ("total", "size", "distance", "direction", "confidence"):
+            values = getattr(whole, f"image_{name}")[place : place + 1]
+            assert np.array_equal(getattr(alone, f"image_{name}"), values, equal_nan=True)
+        assert alone.image_reason[0] == whole.image_reason[place]
+    monkeypatch.setattr(batches, "TRIPLES", 1)
+    assert equal(score_batch(batch_of(*IMAGES), priors), whole)
+
+
+def equal(a: LayoutResults, b: LayoutResults) -> bool:
+    return all(
+        getattr(a, name) == getattr(b, name)
+        if isinstance(getattr(a, name), tuple)
+        else np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True)
+        for name in a.__slots__
+    )
+
+
+def test_unknown_variants_are_named(priors: Priors) -> None:
+    with pytest.raises(ValueError, match="'papr': expected one of paper, reference, acp"):
+        score_batch(batch_of(GOOD), priors, "papr")
+    with pytest.raises(ValueError, match='knows "paper" and "reference"'):
+        score_one([("cat", "next to", "dog", *LEFT_RIGHT)], variant="acp")
+    with pytest.raises(ValueError, match='expected "percentile" or "average"'):
+        score_one([("cat", "next to", "dog", *LEFT_RIGHT)], over="max")
+
+
+LEFT_RIGHT = LEFT, RIGHT
+
+
+def score_one(real: list[Real], **options: Any) -> Any:
+    priors = priors_of(real)
+    sets = priors.reference_sets([("cat", "next to", "dog")])
+    features = priors.features
+    return score_pairs(
+        features.take(np.array([0])), np.array([0]), features.take(sets.rows), sets,
+        np.array([True]), **options,
+    )  # fmt: skip
+
+
+def test_the_percentile_forgives_one_odd_reference_in_fifty() -> None:
+    like: Real = ("cat", "next to", "dog", LEFT, RIGHT)
+    odd: Real = ("cat", "next to", "dog", HIGH, LOW)
+    for count, nearest in ((48, 0), (49, 1), (98, 1), (99, 2)):
+        found = score_one([like, *[odd] * count])
+        assert found.nearest[0] == nearest
+        assert (found.total[0] < 99) == (nearest > 0)
+    found = score_one([like, *[odd] * 49, like])
+    assert found.nearest[0] == 50
+    assert found.total[0] == pytest.approx(100)
+
+
+def test_of_equal_references_the_first_is_the_nearest() -> None:
+    like: Real = ("cat", "next to", "dog", LEFT, RIGHT)
+    assert score_one([like] * 7).nearest[0] == 0
+    assert score_one([like] * 100).nearest[0] == 2
+
+
+def test_the_average_counts_every_reference() -> None:
+    like: Real = ("cat", "next to", "dog", LEFT, RIGHT)
+    odd: Real = ("cat", "next to", "dog", HIGH, LOW)
+    scores = [score_one([like, odd][:count], over="average").total[0] for count in (1, 2)]
+    assert scores[0] == pytest.approx(100)
+    assert scores[1] < 90
+    assert score_one([like, odd], over="average").nearest[0] == -1
+
+
+def test_the_weights_of_paper_are_one_by_the_deviations(priors: Priors) -> None:
+    assert paper_weights(priors) == PAPER_WEIGHTS  # too few pairs to tell
+    found = paper_weights(default_priors())
+    assert found is paper_weights(default_priors())
+    assert tuple(found.shares()) == pytest.approx(tuple(PAPER_WEIGHTS.shares()), abs=0.03)
+    draw = np.random.default_rng(0)
+    boxes = np.concatenate([draw.random((600, 2, 2)), draw.random((600, 2, 2)) / 2 + 0.1], axis=2)
+    real: list[Real] = [("cat", "left of", "dog", *map(tuple, pair)) for pair in boxes.tolist()]
+    expected = [
+        slow.paper_score(a[3], a[4], slow.Reference(b[3], b[4]), (1, 1, 1), may_mirror=False)
+        for a, b in pairwise(real)
+    ]
+    deviations = [np.std([getattr(score, name) for score in expected]) for name in SCORES[1:]]
+    assert [1 / each for each in paper_weights(priors_of(real))] == pytest.approx(deviations)
+
+
+def test_sizes_of_other_categories_are_carried_over(priors: Priors) -> None:
+    sets = priors.reference_sets([("cat", "next to", "dog")])
+    larger = replace(sets, area_factor=sets.area_factor * 4)
+    features = priors.features
+    args = features.take(np.array([0])), np.array([0]), features.take(sets.rows)
+    plain, scaled = (score_pairs(*args, each, np.array([True])) for each in (sets, larger))
+    assert plain.size[0] == pytest.approx(100)
+    assert scaled.size[0] < 60
+
+
+def test_a_layout_with_an_empty_box_has_no_score() -> None:
+    boxes = layouts((LEFT, RIGHT), (LEFT, (0.5, 0.5, 0.0, 0.1)))
+    for variant in ("paper", "reference", "acp"):
+        scores = score_layouts(*graph("next to"), boxes, default_priors(), variant)
+        assert scores is not None
+        assert np.isnan(scores.total).tolist()[1]

@@ -208,7 +208,10 @@ def _images(
     confidence = relations["confidence"]
     whole = np.bincount(of, confidence, minlength=count)
     share = confidence / np.where(whole > 0, whole, 1.0)[of]
-    found = {name: np.bincount(of, relations[name] * share, minlength=count) for name in PARTS}
+    found = {
+        name: np.bincount(of, relations[name] * share, minlength=count).astype(np.float64)
+        for name in PARTS
+    }
     found["confidence"] = np.full(count, np.inf)
     np.minimum.at(found["confidence"], of, confidence)
     reason = np.full(count, "", dtype=object)

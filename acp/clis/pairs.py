@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ONE_IN = 50
 """The percentile: index floor(n_close / 50) of the scores in falling order, the 98th."""
 
-PAPER_WEIGHTS = Weights(3.46, 3.99, 6.97)
+PAPER_WEIGHTS = Weights(3.06, 3.85, 5.27)
 """1 / sigma of the three similarities over the default priors; see `acp.clis.deviations`."""
 
 
