@@ -105,7 +105,7 @@ def reference_score(subject: Box, object_: Box, real: Reference) -> Score:
 
     # Quirk 3: no weight and no penalty without a direction. Quirk 5: always mirrored.
     a, b = direction(subject, object_), direction(real.subject, real.object)
-    if a == (0, 0) or b == (0, 0):
+    if not any(a) or not any(b):
         towards = float(a == b)
     else:
         towards = penalised((best_cosine(a, b, may_mirror=True) + 1) / 2 * real.weight)

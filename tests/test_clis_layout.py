@@ -383,7 +383,9 @@ def test_the_weights_of_paper_are_one_by_the_deviations(priors: Priors) -> None:
     assert tuple(found.shares()) == pytest.approx(tuple(PAPER_WEIGHTS.shares()), abs=0.03)
     draw = np.random.default_rng(0)
     boxes = np.concatenate([draw.random((600, 2, 2)), draw.random((600, 2, 2)) / 2 + 0.1], axis=2)
-    real: list[Real] = [("cat", "left of", "dog", *map(tuple, pair)) for pair in boxes.tolist()]
+    real: list[Real] = [
+        ("cat", "left of", "dog", (*pair[0],), (*pair[1],)) for pair in boxes.tolist()
+    ]
     expected = [
         slow.paper_score(a[3], a[4], slow.Reference(b[3], b[4]), (1, 1, 1), may_mirror=False)
         for a, b in pairwise(real)

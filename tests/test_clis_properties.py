@@ -43,7 +43,7 @@ real_set = st.lists(st.builds(slow.Reference, box, box, weight, st.booleans()), 
 
 def arrays(pairs: Sequence[Pair]) -> PairFeatures:
     boxes = np.array(pairs, dtype=np.float64).reshape(-1, 2, 4)
-    return pair_features(boxes[:, 0], boxes[:, 1])  # type: ignore[arg-type]
+    return pair_features(boxes[:, 0], boxes[:, 1])
 
 
 def sets_of(groups: Sequence[Set]) -> ReferenceSets:
@@ -105,9 +105,9 @@ def on_an_edge(pair: Pair, real: slow.Reference) -> bool:
 @given(data=st.data(), variant=st.sampled_from(VARIANTS))
 @pytest.mark.parametrize("over", ["percentile", "average"])
 def test_ragged_sets_score_as_in_the_slow_derivation(data: Any, variant: str, over: str) -> None:
-    groups = data.draw(st.lists(real_set, min_size=1, max_size=4))
+    groups: list[Set] = data.draw(st.lists(real_set, min_size=1, max_size=4))
     mirror = data.draw(st.lists(st.booleans(), min_size=len(groups), max_size=len(groups)))
-    pairs = data.draw(st.lists(st.tuples(box, box), max_size=6))
+    pairs: list[Pair] = data.draw(st.lists(st.tuples(box, box), max_size=6))
     group = [data.draw(st.integers(0, len(groups) - 1)) for _ in pairs]
     found = fast(pairs, group, groups, variant, mirror, over=over)
     weights = WEIGHTS if variant == "paper" else slow.CODE_WEIGHTS

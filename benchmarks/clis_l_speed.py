@@ -1,0 +1,207 @@
+"""How fast CLIS-L scores pairs of boxes, on one core, against the slow re-derivation of the tests.
+
+    OMP_NUM_THREADS=1 python benchmarks/clis_l_speed.py
+
+Boxes go in and scores come out, features included. The re-derivation is measured twice: as it is, in
+plain Python, and with its vectors as numpy arrays, as in the authors' code. All rates are the best
+of several runs of a part of the work, taken in turns, so that a busy moment hits all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acp.clis.chunks import BLOCK
+from acp.clis.features import Float64Array, pair_features
+from acp.clis.pairs import PAPER_WEIGHTS, PairScores, score_pairs
+from acp.reference_sets import ReferenceSets
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import clis_rederivation as slow
+
+VARIANTS = ("paper", "reference")
+RUNS = 7
+
+
+@dataclass(frozen=True)
+class Work:
+    """Candidates (N, 2, 4) with their sets, and the references (K, 2, 4)."""
+
+    name: str
+    candidates: Float64Array
+    group: Any
+    references: Float64Array
+    sets: ReferenceSets
+
+    def score(self, variant: str, block: int = BLOCK) -> PairScores:
+        a, b = self.candidates, self.references
+        return score_pairs(
+            pair_features(a[:, 0], a[:, 1]),  # type: ignore[arg-type]
+            self.group,
+            pair_features(b[:, 0], b[:, 1]),  # type: ignore[arg-type]
+            self.sets,
+            np.ones(len(self.sets), bool),
+            variant,
+            block=block,
+        )
+
+    def score_slowly(self, variant: str, place: int) -> slow.Score:
+        start, end = self.sets.starts[self.group[place]], self.sets.starts[self.group[place] + 1]
+        real = [slow.Reference(*map(tuple, each)) for each in self.references[start:end].tolist()]
+        subject, object_ = map(tuple, self.candidates[place].tolist())
+        weights = PAPER_WEIGHTS if variant == "paper" else slow.CODE_WEIGHTS
+        return slow.pair_score(subject, object_, real, variant, weights)
+
+
+def boxes(count: int, draw: np.random.Generator) -> Float64Array:
+    """Pairs of boxes inside an image, (count, 2, 4)."""
+    sides = 0.05 + 0.5 * draw.random((count, 2, 2)) ** 2
+    return np.concatenate([draw.random((count, 2, 2)) * (1 - sides), sides], axis=2)
+
+
+def work(name: str, pairs: int, relations: int, references: int) -> Work:
+    draw, total = np.random.default_rng(0), relations * references
+    ones = np.ones(total)
+    sets = ReferenceSets(
+        rows=np.arange(total),
+        starts=np.arange(relations + 1) * references,
+        weights=ones,
+        close=ones > 0,
+        area_factor=ones,
+        level=("triple",) * relations,
+        confidence=np.full(relations, float(references)),
+        reason=("",) * relations,
+    )
+    group = np.sort(np.arange(pairs) % relations)
+    return Work(name, boxes(pairs, draw), group, boxes(total, draw), sets)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def numpy_cosine(a: tuple[float, float], b: tuple[float, float]) -> float:
+    x, y = np.array(a), np.array(b)
+    return float(np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+
+def slow_rate(each: Work, variant: str, count: int, *, arrays: bool) -> float:
+    plain = slow.cosine
+    slow.cosine = numpy_cosine if arrays else plain
+    try:
+        return count / seconds(lambda: [each.score_slowly(variant, i) for i in range(count)])
+    finally:
+        slow.cosine = plain
+
+
+def check(each: Work, variant: str) -> float:
+    """The largest difference from the re-derivation over some pairs."""
+    found = each.score(variant).total
+    return max(abs(found[i] - each.score_slowly(variant, i).total) for i in range(3))
+
+
+def bandwidth() -> float:
+    """Bytes a second that copying a large array reads and writes."""
+    source, target = np.ones(1 << 25), np.empty(1 << 25)
+    return 2 * source.nbytes / min(seconds(lambda: np.copyto(target, source)) for _ in range(RUNS))
+
+
+def peak_memory(each: Work, variant: str) -> int:
+    tracemalloc.start()
+    each.score(variant)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def rates(each: Work, variant: str, few: int) -> tuple[float, float, float]:
+    """Pairs a second: ours, of the re-derivation, and of it with numpy vectors."""
+    ours, plain, arrays = [], [], []
+    for _ in range(RUNS):
+        ours.append(len(each.candidates) / seconds(lambda: each.score(variant)))
+        plain.append(slow_rate(each, variant, few, arrays=False))
+        arrays.append(slow_rate(each, variant, max(1, few // 4), arrays=True))
+    return max(ours), max(plain), max(arrays)
+
+
+def row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def compare(cases: list[Work], copied: float) -> None:
+    print(row(["case", "variant", "pairs / s", "plain Python", "times", "numpy vectors", "times",
+               "peak memory", "difference"]))  # fmt: skip
+    print(row(["---", "---"] + ["---:"] * 7))
+    for each in cases:
+        few = max(1, 8000 // int(np.diff(each.sets.starts)[0]))
+        for variant in VARIANTS:
+            ours, plain, arrays = rates(each, variant, few)
+            cells = [f"{ours:,.0f}", f"{plain:,.1f}", f"{ours / plain:,.0f}", f"{arrays:,.1f}"]
+            cells += [f"{ours / arrays:,.0f}", f"{peak_memory(each, variant) / 1e6:.0f} MB"]
+            print(row([each.name, variant, *cells, f"{check(each, variant):.0e}"]), flush=True)
+    print(f"\nA copy of a large array moves {copied / 1e9:.1f} GB/s.")
+
+
+def traffic(each: Work, copied: float) -> None:
+    """What scoring would read and write if references did not stay in the cache, and at least."""
+    print(
+        "\n" + row(["case", "variant", "needed at least", "share", "if nothing stayed in a cache"])
+    )
+    print(row(["---", "---", "---:", "---:", "---:"]))
+    for variant in VARIANTS:
+        rate = max(len(each.candidates) / seconds(lambda: each.score(variant)) for _ in range(RUNS))
+        size, terms = int(np.diff(each.sets.starts)[0]), 10 if variant == "paper" else 7
+        least = rate * 8 * (8 + 5)  # two boxes in; four scores and a row number out
+        most = rate * 8 * size * (terms + 40)  # terms, and some 20 results written and read
+        cells = [f"{least / 1e9:.2f} GB/s", f"{least / copied:.1%}", f"{most / copied:.1f} times"]
+        print(row([each.name, variant, *cells]))
+
+
+def block_sizes(each: Work) -> None:
+    sizes = [1024 * k for k in (1, 2, 4, 8, 12, 16, 24, 32, 64, 256)]
+    print("\n" + row(["block", *(f"{size // 1024} K" for size in sizes)]))
+    print(row(["---"] + ["---:"] * len(sizes)))
+    for variant in VARIANTS:
+        best = dict.fromkeys(sizes, 0.0)
+        for _ in range(RUNS):
+            for size in sizes:
+                taken = seconds(lambda size=size: each.score(variant, size))  # type: ignore[misc]
+                best[size] = max(best[size], len(each.candidates) / taken)
+        print(row([variant, *(f"{rate:,.0f}" for rate in best.values())]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--blocks", action="store_true", help="measure block sizes, and nothing else"
+    )
+    few = work("38 references, one relation", 20_000, 1, 38)
+    many = work("10,000 references, one relation", 100, 1, 10_000)
+    if parser.parse_args().blocks:
+        block_sizes(few)
+        block_sizes(many)
+        return
+    cases = [
+        few,
+        work("38 references, 200 relations", 20_000, 200, 38),
+        work("38 references, each pair its own", 20_000, 20_000, 38),
+        many,
+    ]
+    copied = bandwidth()
+    compare(cases, copied)
+    traffic(few, copied)
+
+
+if __name__ == "__main__":
+    main()
