@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from acp.clis.chunks import IntArray
 from acp.clis.features import Float64Array, PairGeometry
 from acp.clis.similarity import fold_name, meaning
 from acp.vocabulary import categories
 
-IntArray = npt.NDArray[np.int64]
-
 OWN_ROWS = 20.0
 """An effect of a category is halved where it was seen in so many pairs."""
 
-PAIR_ROWS = 4.0
+PAIR_ROWS = 8.0
 """An effect of a pair of categories is halved where it was seen so often."""
 
 SPREAD_ROWS = 15.0
@@ -147,7 +145,8 @@ def _difference_effects(a: IntArray, b: IntArray, value: Float64Array, count: in
     """Shrunk least squares of `value` (R,) on effect[a] - effect[b], (C,), by conjugate gradients
     over the distinct pairs."""
     pairs, at, rows = np.unique(a * count + b, return_inverse=True, return_counts=True)
-    sums, counts = np.bincount(at.ravel(), value), rows.astype(np.float64)
+    sums = np.bincount(at.ravel(), value).astype(np.float64)
+    counts = rows.astype(np.float64)
     a, b = pairs // count, pairs % count
 
     def spread_out(of_pair: Float64Array) -> Float64Array:
