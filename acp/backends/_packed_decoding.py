@@ -2,6 +2,7 @@
 
 What is shared is computed once: the few-shot part of the prompts, a prompt that is asked several
 times with different seeds, and text that the grammar forces (fed as one chunk, not token by token).
+Prompts share forwards too, and an answer of one token needs no other than its prompt's.
 Near ties, which rounding noise could decide, are settled by a forward of the row alone, so that an
 answer does not depend on what shares its batch.
 """
@@ -11,13 +12,21 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from acp.backends._packed_cache import Chunk, PackedCache, States, Tokens, common_prefix, states_of
+from acp.backends._packed_cache import (
+    Chunk,
+    PackedCache,
+    States,
+    Tokens,
+    common_prefix,
+    states_of,
+    states_together,
+)
 from acp.backends.base import CompletionRequest
 from acp.types import Failure
 
@@ -25,6 +34,7 @@ NEAR_TIE = 2e-3
 """Gap of perturbed logits below which a row is decided alone; batch noise is far smaller."""
 
 _KEPT_PREFIXES, _KEPT_GRAMMARS = 4, 128
+_PROMPT_TOKENS = 256  # of a forward; more would spend its time on what a mask hides
 _UNFINISHED_WORD = re.compile(r"\s?\w*$")
 
 T = TypeVar("T")
@@ -34,16 +44,15 @@ T = TypeVar("T")
 class _Row:
     """An answer on its way; the last `pending` tokens are chosen but not yet in the cache."""
 
-    index: int
-    segment: int
-    sees: frozenset[int]
     prompt: Tokens
     matcher: Any
     generator: np.random.Generator
     limit: int
     temperature: float
+    segment: int = -1
+    sees: frozenset[int] = frozenset()
     answer: list[int] = field(default_factory=list)
-    pending: int = 1
+    pending: int = 0
 
     @property
     def tokens(self) -> list[int]:
@@ -57,6 +66,16 @@ class _Row:
         tokens = self.tokens
         start = len(tokens) - self.pending
         return Chunk(tokens[start:], start, self.segment, self.sees)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A prompt that went through the model: its last hidden state, (width,), and the states of its
+    own tokens, those after `prefix`."""
+
+    prefix: Tokens
+    hidden: Any
+    states: States
 
 
 class PackedDecoder:
@@ -90,9 +109,12 @@ class PackedDecoder:
         return answers
 
     def _batch(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
-        cache = PackedCache(self._model)
-        rows = self._rows(requests, cache)
+        rows, prompts = self._rows(requests)
+        for row in rows:
+            if isinstance(row, _Row) and row.running and not row.pending:
+                self._extend(row, prompts[row.prompt].hidden)
         running = [row for row in rows if isinstance(row, _Row) and row.running]
+        cache = self._joined(running, prompts)
         while running:
             hidden = cache.forward([row.chunk() for row in running])
             self.steps += 1
@@ -102,6 +124,20 @@ class PackedDecoder:
             cache.keep(frozenset().union(*(row.sees for row in running)))
         return [row if isinstance(row, Failure) else self._answer(row) for row in rows]
 
+    def _joined(self, rows: Sequence[_Row], prompts: Mapping[Tokens, _Prompt]) -> PackedCache:
+        """A cache with the prompts of these rows, each once."""
+        cache = PackedCache(self._model)
+        segments: dict[Tokens, int] = {}
+        for row in rows:
+            prefix = prompts[row.prompt].prefix
+            if prefix not in segments:
+                segments[prefix] = cache.add(self._prefix_states(prefix), 0)
+            if row.prompt not in segments:
+                segments[row.prompt] = cache.add(prompts[row.prompt].states, len(prefix))
+            row.segment = cache.new_segment()
+            row.sees = frozenset({segments[prefix], segments[row.prompt], row.segment})
+        return cache
+
     def _answer(self, row: _Row) -> str | Failure:
         self.tokens += len(row.answer)
         if not row.matcher.is_terminated():
@@ -110,38 +146,44 @@ class PackedDecoder:
         return text
 
     def _rows(
-        self, requests: Sequence[CompletionRequest], cache: PackedCache
-    ) -> list[_Row | Failure]:
-        """Prompts go through the model here, one at a time and each distinct one once."""
-        prefixes: dict[Tokens, int] = {}
-        prompts: dict[Tokens, frozenset[int]] = {}
+        self, requests: Sequence[CompletionRequest]
+    ) -> tuple[list[_Row | Failure], dict[Tokens, _Prompt]]:
+        """Rows, and their prompts, each distinct one through the model once."""
         rows: list[_Row | Failure] = []
-        for index, request in enumerate(requests):
+        prefixes: dict[Tokens, Tokens] = {}
+        for request in requests:
             prefix, prompt = self._prompt(request)
             if len(prompt) + request.max_new_tokens > self._context:
                 rows.append(Failure(f"the prompt has {len(prompt)} tokens, too many"))
                 continue
-            if prompt not in prompts:
-                states = self._prefix_states(prefix)
-                if prefix not in prefixes:
-                    prefixes[prefix] = cache.add(states, 0)
-                _, own = states_of(self._model, prompt[len(prefix) : -1], states)
-                prompts[prompt] = frozenset({prefixes[prefix], cache.add(own, len(prefix))})
-            rows.append(self._row(index, request, prompt, prompts[prompt], cache.new_segment()))
-        return rows
+            prefixes[prompt] = prefix
+            rows.append(self._row(request, prompt))
+        return rows, self._prompts(prefixes)
 
-    def _row(
-        self, index: int, request: CompletionRequest, prompt: Tokens, sees: frozenset[int], own: int
-    ) -> _Row:
+    def _prompts(self, prefixes: Mapping[Tokens, Tokens]) -> dict[Tokens, _Prompt]:
+        """Prompts through the model, several a forward; `prefixes` maps each to its beginning."""
+        found: dict[Tokens, _Prompt] = {}
+        for prefix in dict.fromkeys(prefixes.values()):
+            states = self._prefix_states(prefix)
+            mine = [prompt for prompt, own in prefixes.items() if own == prefix]
+            for group in _groups(mine, len(prefix)):
+                ends = [prompt[len(prefix) :] for prompt in group]
+                self.steps += 1
+                for prompt, (hidden, own) in zip(
+                    group, states_together(self._model, ends, states), strict=True
+                ):
+                    found[prompt] = _Prompt(prefix, hidden, own)
+        return found
+
+    def _row(self, request: CompletionRequest, prompt: Tokens) -> _Row:
         import xgrammar
 
         grammar = self._grammar(request.json_schema)
         matcher = xgrammar.GrammarMatcher(grammar, terminate_without_stop_token=True)
         generator = np.random.default_rng(request.seed)
-        limit = request.max_new_tokens
         wanted = request.temperature
         temperature = self._temperature if wanted is None else wanted
-        row = _Row(index, own, sees | {own}, prompt, matcher, generator, limit, temperature)
+        row = _Row(prompt, matcher, generator, request.max_new_tokens, temperature)
         self._force(row)
         return row
 
@@ -222,6 +264,20 @@ class PackedDecoder:
         few = len(allowed) < self._vocabulary // 4
         logits = (weight[allowed] @ hidden) if few else (weight @ hidden)[allowed]
         return np.asarray(logits.double().numpy())
+
+
+def _groups(prompts: Sequence[Tokens], shared: int) -> Iterator[list[Tokens]]:
+    """Prompts of like length, so many that their own tokens fill a forward."""
+    group: list[Tokens] = []
+    filled = 0
+    for prompt in sorted(prompts, key=len):
+        if group and filled + len(prompt) - shared > _PROMPT_TOKENS:
+            yield group
+            group, filled = [], 0
+        group.append(prompt)
+        filled += len(prompt) - shared
+    if group:
+        yield group
 
 
 def _remembered(kept: OrderedDict[Any, T], key: Any, most: int, make: Callable[[], T]) -> T:
