@@ -23,7 +23,8 @@ from acp.vocabulary import categories
 
 SIDE = 480
 COLOURS = ("#e6194b", "#4363d8", "#3cb44b", "#f58231", "#911eb4", "#008080")
-INK, PAPER = "#1f2328", "#ffffff"
+INK, EDGE, PAPER = "#1f2328", "#8c959f", "#f6f8fa"
+VERBS = ("riding", "holding", "eating", "wearing", "looking at", "sitting on", "standing on")
 VARIANTS = ["paper", "reference", "acp"]
 OBJECTS = ["category", "x", "y", "w", "h"]
 RELATIONS = ["subject", "predicate", "object"]
@@ -164,7 +165,7 @@ def _pictures(
         pair = [row["objects"]["bbox"][each[f"{end}_index"]] for end in ("subject", "object")]
         here = draw([each["subject"], each["object"]], pair, side=260)
         there = draw([near["subject"], near["object"]], reference_boxes(near), side=260)
-        both = Image.new("RGB", (here.width + there.width + 8, here.height), "#d0d7de")
+        both = Image.new("RGB", (here.width + there.width + 8, here.height), PAPER)
         both.paste(here, (0, 0))
         both.paste(there, (here.width + 8, 0))
         words = " ".join(str(near[name]) for name in RELATIONS)
@@ -203,6 +204,7 @@ def draw(
         size = (side, max(1, round(side * image.height / image.width)))
     paper = image.convert("RGB").resize(size) if image else Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(paper), ImageFont.load_default(13)
+    pen.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=EDGE)
     for place, (name, box) in enumerate(zip(names, boxes, strict=True)):
         colour = COLOURS[place % len(COLOURS)]
         try:
@@ -214,7 +216,7 @@ def draw(
         label = f"{place} {name}"
         at = (min(max(0, corners[0]), size[0] - 20), min(max(0, corners[1]), size[1] - 16))
         pen.rectangle(pen.textbbox(at, label, font=font), fill=colour)
-        pen.text(at, label, PAPER, font)
+        pen.text(at, label, "#ffffff", font)
     if mark:
         x, y = mark[0] * size[0], mark[1] * size[1]
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=INK)
@@ -243,6 +245,12 @@ def click(
     box = [round(value, 3) for value in (x, y, right - x, bottom - y)]
     lines.append([category, *box])
     return lines, None, redraw(lines, image)
+
+
+def add_relation(relations: Table, subject: Any, predicate: str, other: Any) -> list[list[Any]]:
+    """The table of relations with one more."""
+    lines = [list(line) for line in relations if str(line[1] or "").strip()]
+    return [*lines, [_index(subject), predicate, _index(other)]]
 
 
 def read_json(text: str) -> tuple[list[list[Any]], list[list[Any]], str]:
@@ -278,6 +286,18 @@ def page() -> gr.Blocks:
                 links = gr.Dataframe(
                     relations, headers=RELATIONS, type="array", label="Relations", interactive=True
                 )
+                with gr.Row(equal_height=True):
+                    subject = gr.Number(0, label="Subject", precision=0, min_width=80)
+                    predicate = gr.Dropdown(
+                        [*PREDICATES, *VERBS],
+                        value="next to",
+                        allow_custom_value=True,
+                        label="Predicate",
+                        min_width=160,
+                    )
+                    other = gr.Number(1, label="Object", precision=0, min_width=80)
+                    add = gr.Button("Add relation", min_width=120)
+                    clear = gr.Button("Clear all", min_width=100)
                 with gr.Accordion("Paste a layout as JSON", open=False):
                     pasted = gr.Code(json.dumps(EXAMPLE, indent=1), language="json", label="Row")
                     use = gr.Button("Use this layout")
@@ -313,6 +333,8 @@ def page() -> gr.Blocks:
         picture.select(
             click, [table, image, category, corner], [table, corner, picture], api_name=False
         )
+        add.click(add_relation, [links, subject, predicate, other], links, api_name=False)
+        clear.click(lambda: ([], [], None), None, [table, links, corner], api_name=False)
         use.click(read_json, pasted, [table, links, said], api_name=False)
         gr.api(score_json, api_name="score_json")
     return blocks

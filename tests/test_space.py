@@ -1,0 +1,219 @@
+"""The Space: started as a Hub starts it, on loopback, used by a client and by a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio", reason="gradio is not installed")
+
+APP = Path(__file__).resolve().parents[1] / "metrics" / "clis" / "app.py"
+ROW = {
+    "width": 640,
+    "height": 480,
+    "objects": {"category": ["dog", "cat"], "bbox": [[64, 192, 192, 192], [384, 240, 128, 144]]},
+    "relations": {"subject": [0], "predicate": ["next to"], "object": [1]},
+}
+
+
+@pytest.fixture(scope="module")
+def space() -> Iterator[str]:
+    """The address of a running Space, which ends with the tests."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, APP.name], cwd=APP.parent, env=environment)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(240):
+            assert process.poll() is None, "the Space stopped"
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.25)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def client(space: str) -> Any:
+    from gradio_client import Client
+
+    return Client(space, verbose=False, analytics_enabled=False)
+
+
+def test_a_layout_as_json_is_scored(space: str) -> None:
+    import acp.clis
+
+    found = client(space).predict(json.dumps(ROW), "paper", api_name="/score_json")
+    assert found["clis_l"] == pytest.approx(acp.clis.score([ROW])["clis_l"])
+    assert found["explanation"][0][0]["nearest"]["predicate"] == "next to"
+
+
+def test_the_tables_are_scored(space: str) -> None:
+    objects = [["dog", 0.1, 0.4, 0.3, 0.4], ["cat", 0.6, 0.5, 0.2, 0.3], ["", None, None, "", ""]]
+    relations = [[0, "next to", 1], ["1", "left of", "0"]]
+    summary, detail, gallery, everything = client(space).predict(
+        {"headers": ["category", "x", "y", "w", "h"], "data": objects},
+        {"headers": ["subject", "predicate", "object"], "data": relations},
+        None,
+        "",
+        "paper",
+        False,
+        api_name="/score",
+    )
+    assert summary.startswith("**CLIS-L ")
+    said = [["dog", "next to", "cat"], ["cat", "left of", "dog"]]
+    assert [line[:3] for line in detail["data"]] == said
+    assert detail["data"][0][3] > detail["data"][1][3]
+    assert len(gallery) == 2
+    assert everything["unscored_clis_l"] == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"objects": {"category": ["dog"], "bbox": [[0, 0, 1]]}}', "expected 4 numbers"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_what_is_wrong_is_told(space: str, row: str, message: str) -> None:
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=message):
+        client(space).predict(row, "paper", api_name="/score_json")
+
+
+START = """
+import os, sys
+pipes = [os.dup2(int(fd), 100 + place) for place, fd in enumerate(sys.argv[1:3])]
+os.dup2(100, 3), os.dup2(101, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Browser:
+    """Chromium, driven through the two pipes of its debugging protocol."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        commands_out, self._commands = os.pipe()
+        self._answers, answers_in = os.pipe()
+        flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
+        flags += ("--remote-debugging-pipe", "--window-size=1400,1700", f"--user-data-dir={folder}")
+        pipes = (str(commands_out), str(answers_in))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, *pipes, program, *flags],
+            pass_fds=(commands_out, answers_in),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands_out)
+        os.close(answers_in)
+        self._buffer, self._count = b"", 0
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+
+    _session: str | None = None
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._count += 1
+        message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._buffer:
+                assert select.select([self._answers], [], [], 60)[0], f"no answer to {method}"
+                more = os.read(self._answers, 1 << 16)
+                assert more, "the browser stopped"
+                self._buffer += more
+            text, _, self._buffer = self._buffer.partition(b"\0")
+            answer = json.loads(text)
+            if answer.get("id") == self._count:
+                assert "error" not in answer, answer
+                return dict(answer["result"])
+
+    def run(self, script: str) -> Any:
+        found = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        return found["result"].get("value")
+
+    def wait(self, script: str, seconds: float = 40) -> Any:
+        end = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, f"never came true: {script}\n{self.text()}"
+            time.sleep(0.2)
+        return value
+
+    def text(self) -> str:
+        return str(self.run("document.body ? document.body.innerText : ''"))
+
+    def click(self, x: float, y: float) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def picture(self, path: Path) -> None:
+        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=30)
+        os.close(self._commands)
+        os.close(self._answers)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    found = Browser(program, tmp_path)
+    yield found
+    found.close()
+
+
+PLACE = """
+(() => {
+  const box = document.querySelector("QUERY").getBoundingClientRect();
+  return [box.x, box.y, box.width, box.height];
+})()
+"""
+BUTTON = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'Score')"
+
+
+def test_a_browser_draws_a_box_and_scores_the_layout(
+    space: str, browser: Browser, tmp_path: Path
+) -> None:
+    browser.send("Page.navigate", url=space)
+    browser.wait(f"!!({BUTTON}) && document.querySelectorAll('img').length > 0")
+    browser.wait("document.body.innerText.includes('skateboard')")
+    layout = "[data-testid=detailed-image] img, .image-frame img"
+    x, y, width, height = browser.wait(PLACE.replace("QUERY", layout))
+    side = min(width, height)
+    left, top = x + (width - side) / 2, y + (height - side) / 2
+    for across, down in ((0.7, 0.05), (0.95, 0.3)):
+        browser.click(left + across * side, top + down * side)
+        time.sleep(1)
+    browser.wait("document.body.innerText.includes('0.25')")
+    browser.run(f"{BUTTON}.click()")
+    browser.wait("/CLIS-L -?[0-9]/.test(document.body.innerText)")
+    browser.wait("document.body.innerText.includes('here | reference')")
+    folder = os.environ.get("ACP_SCREENSHOTS")
+    if folder:
+        browser.picture(Path(folder) / "space.png")
