@@ -368,6 +368,25 @@ def test_a_recipe_names_captioner_and_judge(server: Server) -> None:
     assert "cache" not in content
 
 
+def test_a_build_says_who_judged(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    from acp.build_command import build_recipe
+
+    spec = (
+        "{backend: clis, cache: false, captioner: {backend: embedded}, judge: {backend: embedded}}"
+    )
+    recipe = load_recipe("tiny", [f"scorer={spec}", "scenes=1", "pick.min_clis_i_instance=0"])
+    list(build_recipe(recipe, tmp_path / "built", 1))
+    rows = load_dataset(str(tmp_path / "built"), "raw", split="train")
+    for row in rows:
+        assert row["provenance"]["scorer"].startswith("clis: efficientnet-lite0 labels (proxy)")
+        assert "prompts-" in row["provenance"]["scorer"]
+        assert 0 <= row["clis_i"] <= 100
+    card = (tmp_path / "built" / "README.md").read_text(encoding="utf-8")
+    assert "are a proxy** (captioner and judge of CLIS-I)" in card
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +223,31 @@ def test_a_model_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         backend = make_backend("captioner", {"backend": "transformers", "model": name})
         with pytest.raises(AcpError, match=message):
             backend.info()
+
+
+def test_a_fetched_model_of_the_hub_is_known_by_its_commit(llm: Path, tmp_path: Path) -> None:
+    """In a process of its own, whose cache of the Hub holds the model, without a network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--some--judge"
+    snapshot = Path(shutil.copytree(llm, repository / "snapshots" / commit))
+    (snapshot / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
+    code = (
+        "from acp.backends.base import JudgeRequest\n"
+        "from acp.backends.registry import make_backend\n"
+        "judge = make_backend('judge', {'backend': 'transformers', 'model': 'some/judge'})\n"
+        "print(judge.info(), judge.info().licence)\n"
+        "print(judge.judge([JudgeRequest('a', 'b', ({'role': 'user', 'content': 'x'},), 0)]))\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    told, judged = found.stdout.splitlines() or [found.stderr, ""]
+    assert told == f"some/judge@{commit} mit"
+    assert json.loads(judged)[0] in range(6)
 
 
 def test_smollm2_judges_with_a_grammar_and_any_llama(llm: Path) -> None:
