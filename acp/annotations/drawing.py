@@ -41,10 +41,7 @@ def write_picture(shown: Shown, path: Path) -> int:
     picture = Image.new("RGB", size, PAPER)
     _title(picture, shown)
     picture.paste(_overlay(subject, object_, order), (GAP, HEADER))
-    notes = ["all of them, the object in the middle; thick: the medians", "", *lines(shown)]
-    for place, note in enumerate(notes):
-        at = GAP, HEADER + OVERLAY_WH[1] + 6 + 17 * place
-        _text(picture, at, _fit(note, OVERLAY_WH[0], 13), 13)
+    _notes(picture, shown)
     for place, index in enumerate(frames):
         at = left + place % COLUMNS * cell_w, HEADER + place // COLUMNS * cell_h
         picture.paste(_frame(subject[index], object_[index]), at)
@@ -107,7 +104,7 @@ def _overlay(
         _draw(pen, object_[index], zoom, OVERLAY_WH, OBJECT, fill, 1)
         _draw(pen, subject[index], zoom, OVERLAY_WH, SUBJECT, fill, 1)
     for boxes, colour in ((object_, OBJECT), (subject, SUBJECT)):
-        _draw(pen, np.median(boxes, axis=0), zoom, OVERLAY_WH, colour, 0, 4)
+        _draw(pen, boxes[order[0]], zoom, OVERLAY_WH, colour, 0, 4)
     pen.rectangle((0, 0, OVERLAY_WH[0] - 1, OVERLAY_WH[1] - 1), outline=EDGE)
     return frame
 
@@ -124,7 +121,7 @@ def _draw(
     """A box around the middle of a frame; one unit is the frame's side, times `zoom`."""
     scale = np.tile(size_wh, 2) * zoom
     corners = (box * scale + np.tile(size_wh, 2) / 2).tolist()
-    outline = (*colour, 255 if width > 1 else max(40, fill))
+    outline = (*colour, 255 if width > 1 else max(40, 4 * fill))
     pen.rectangle(corners, fill=(*colour, fill) if fill else None, outline=outline, width=width)
 
 
@@ -134,8 +131,20 @@ def _title(picture: Image.Image, shown: Shown) -> None:
     for text, colour in ((subject, SUBJECT), (predicate, INK), (object_, OBJECT)):
         pen.text((left, 6), text, colour, _font(22))
         left += int(pen.textlength(text, _font(22))) + 8
-    count = f"{len(shown.rows)} references, answered by {shown.answer}; nearest to the median first"
+    count = f"answered by {shown.answer}: {len(shown.rows)}, the nearest to the median first"
     _text(picture, (GAP, 36), count, 14)
+
+
+def _notes(picture: Image.Image, shown: Shown) -> None:
+    """The counts of `lines`, below the overlay, in two columns."""
+    top, size = HEADER + OVERLAY_WH[1] + 6, 13
+    _text(
+        picture, (GAP, top), "all of them, the object in the middle; thick: the most typical", size
+    )
+    for place, note in enumerate(lines(shown), 2):
+        for left, text in ((GAP, note[:11].strip()), (GAP + 90, note[12:])):
+            width = OVERLAY_WH[0] + GAP - left
+            _text(picture, (left, top + 17 * place), _fit(text, width, size), size)
 
 
 def _text(picture: Image.Image, at: tuple[int, int], text: str, size: int) -> None:

@@ -94,9 +94,8 @@ def lines(shown: Shown) -> Iterator[str]:
         yield _count(f"similar {least}", mask, priors)
     yield _count("predicate", named, priors)
     yield _count("geometry", placed, priors) + f', of "{place}"'
-    yield f"answered by {shown.answer}: {len(shown.rows)} references, confidence" + (
-        f" {shown.confidence:.4g}"
-    )
+    yield f"answered by {shown.answer}"
+    yield f"references  {len(shown.rows)}, confidence {shown.confidence:.4g}"
     kinds = Counter(" ".join(priors.triple(int(row))) for row in shown.rows)
     for name, count in kinds.most_common(MOST_SIMILAR):
         yield f"{count:>10}  {name}"

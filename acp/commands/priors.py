@@ -132,7 +132,7 @@ def _progress_bars(device: str) -> Iterator[Notify]:
     def notify(what: str, done: int, total: int) -> None:
         if what not in bars:
             close()
-            bars[what] = tqdm(total=total, desc=what, unit_scale=True, file=screen)  # type: ignore[no-untyped-call]
+            bars[what] = tqdm(total=total, desc=what, unit="", unit_scale=True, file=screen)  # type: ignore[no-untyped-call]
         bars[what].update(done - bars[what].n)
 
     def close() -> None:
