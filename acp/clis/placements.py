@@ -32,7 +32,7 @@ TAIL = 4.0
 """Of the kernels, (1 + q / TAIL) ** -(TAIL + dimensions) / 2: heavy, so that of two layouts far
 from all that was seen the one less far scores more."""
 
-BLOCK = 1 << 15
+BLOCK = 1 << 14
 """Candidates times references that are worked out at a time; changes no score."""
 
 
@@ -72,7 +72,7 @@ def mean_densities(at: Float64Array, rows: Float64Array) -> Densities:
 
 
 def one_wide_kernel(at: Float64Array, widths: Float64Array) -> Densities:
-    """At `at` (N, 4): kernels about no offset of these `widths` (4,), in units of the narrow ones."""
+    """At `at` (N, 4): kernels of `widths` (4,) about no offset, in units of the narrow ones."""
     far = (at / widths) ** 2
     offset, direction = far[:, 0] + far[:, 1], far[:, 2] + far[:, 3]
     offset_area, direction_area = widths[:2].prod(), widths[2:].prod()
