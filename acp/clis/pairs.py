@@ -17,7 +17,6 @@ from acp.clis.chunks import BLOCK, IntArray
 from acp.clis.features import Float64Array, PairFeatures
 from acp.clis.predicates import BoolArray
 from acp.clis.search import Search
-from acp.clis.similarities import PENALTY_BELOW
 from acp.clis.terms import CODE_WEIGHTS, Formula, Weights, reference_terms_of, terms_of
 
 if TYPE_CHECKING:
@@ -98,37 +97,10 @@ def score_pairs(
     )
     if over == "average":
         return _scores(_average(search), shares, np.full(len(group), -1))
-    chosen, parts = _percentile(search)
-    nearest = np.full(len(group), -1)
+    chosen, parts = search.chosen()
+    nearest = np.full(len(chosen), -1)
     nearest[chosen >= 0] = sets.rows[chosen[chosen >= 0]]
     return _scores(parts, shares, nearest)
-
-
-def _percentile(search: Search) -> tuple[IntArray, Float64Array]:
-    """The references chosen, (N,), -1 for none, and the similarities with them, (3, N).
-
-    Where the best total is wanted, it is sought without the penalty first: if what is best then is
-    not penalised, nothing is better with the penalty.
-    """
-    best = search.ranks[search.group] == 0
-    chosen = np.full(len(best), -1)
-    chosen[best] = search.chosen(np.flatnonzero(best), penalty=False)
-    parts = _with_chosen(search, chosen)
-    again = np.flatnonzero(~best | (parts < PENALTY_BELOW).any(axis=0))
-    chosen[again] = search.chosen(again, penalty=True)
-    found = again[chosen[again] >= 0]
-    parts[:, found] = search.similarities(found, chosen[found])
-    return chosen, parts
-
-
-def _with_chosen(search: Search, chosen: IntArray) -> Float64Array:
-    """The similarities with the chosen references, (3, N); NaN where there are none."""
-    found = np.flatnonzero(chosen >= 0)
-    if len(found) == len(chosen):
-        return search.similarities(found, chosen)
-    parts = np.full((3, len(chosen)), np.nan)
-    parts[:, found] = search.similarities(found, chosen[found])
-    return parts
 
 
 def _average(search: Search) -> Float64Array:

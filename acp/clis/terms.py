@@ -12,13 +12,17 @@ relative distance. A reference's terms are multiplied by what they count, and ho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from acp.clis.features import Float64Array, PairFeatures
 from acp.clis.predicates import BoolArray
+
+CoarseTerms = npt.NDArray[np.float32]
 
 NOTHING = 1e-9
 """`paper`: an overlap or relative distance up to this is none; without distance, no direction."""
@@ -39,7 +43,7 @@ class Weights(NamedTuple):
 
     def shares(self) -> Weights:
         """The same with a sum of 1."""
-        return Weights(*(weight / sum(self) for weight in self))
+        return Weights(*(float(weight / sum(self)) for weight in self))
 
 
 CODE_WEIGHTS = Weights(0.5, 1.0, 0.8)
@@ -118,6 +122,32 @@ def reference_terms_of(
     else:
         np.multiply(plain[2:4], weights * shares.distance, out=terms[2:4])
     return terms
+
+
+def coarse(terms: Float64Array) -> CoarseTerms:
+    """Terms of candidates in float32. What is beyond its range comes nearer to all else, so that
+    likenesses only rise."""
+    return _clipped(terms, dict.fromkeys([0, 1, 2, 3, *range(6, len(terms))], 1.0))
+
+
+def coarse_references(terms: Float64Array, formula: Formula) -> CoarseTerms:
+    """Terms of references in float32; see `coarse`."""
+    share = 2 * terms[6] / formula.shares.direction
+    size = share * formula.shares.size
+    if formula.variant == "paper":
+        return _clipped(terms, {0: size, 1: size} | dict.fromkeys([2, 3, 7, 8], 1.0))
+    overlap = share * formula.shares.distance
+    return _clipped(terms, {0: size, 1: size, 2: overlap, 3: overlap})
+
+
+def _clipped(terms: Float64Array, counts: Mapping[int, Float64Array | float]) -> CoarseTerms:
+    """In float32, rows within its range by what they are multiplied with."""
+    rounded = np.empty(terms.shape, np.float32)
+    for row, values in enumerate(terms):
+        if row in counts:
+            values = np.clip(values, counts[row] * 1e-18, counts[row] * 1e18)
+        rounded[row] = values
+    return rounded
 
 
 def _with_inverse(values: Float64Array) -> list[Float64Array]:
