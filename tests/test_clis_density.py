@@ -141,11 +141,11 @@ def slow_size(triple: Triple, pair: Pair, real: list[tuple[Triple, Pair]]) -> fl
     rest = rest - design @ own
     spread = math.sqrt((rest @ rest + 20) / (len(rest) + 20))
     spread_any = math.sqrt((size @ size + 20) / (len(size) + 20))
-    a, b = NAMES.index(triple[0]), NAMES.index(triple[2])
+    first, second = NAMES.index(triple[0]), NAMES.index(triple[2])
     same = [i for i, (t, _) in enumerate(real) if {t[0], t[2]} == {triple[0], triple[2]}]
     sign = {i: 1.0 if real[i][0][0] == triple[0] else -1.0 for i in same}
-    of_pair = sum(sign[i] * rest[i] for i in same) / (len(same) + 8) if a != b else 0.0
-    expected = slope * (length[triple[0]] - length[triple[2]]) + own[a] - own[b] + of_pair
+    of_pair = sum(sign[i] * rest[i] for i in same) / (len(same) + 8) if first != second else 0.0
+    expected = slope * (length[triple[0]] - length[triple[2]]) + own[first] - own[second] + of_pair
     seen = [sum([t[0], t[2]].count(name) for t, _ in real) for name in (triple[0], triple[2])]
     spread *= math.sqrt(1 + sum(1 / (times + 20) for times in seen))
     found = log_student((log_ratio(pair) - expected) / spread) - math.log(spread)
