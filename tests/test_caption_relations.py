@@ -231,18 +231,19 @@ def test_answers_of_a_language_model_are_checked_and_counted() -> None:
     rejects = Rejects()
     llm = Scripted(
         answer(("person", "Riding", "horse"), ("person", "juggling", "horse")),
-        answer(("person", "riding", "zebra")),
+        answer(("person", "riding", "dog")),
         Failure("too long"),
-        answer(),
+        answer(("person", "a man rides", "horse")),
     )
-    captions = [Caption(0, "A man rides a horse.", {0: 1, 3: 1})] * 4
+    captions = [Caption(0, "A man rides a horse.", {0: 1, 3: 1, 1: 2})] * 4
     (found,) = parse_by_llm(NAMES, llm, rejects)([captions])
     assert found == [[(0, "riding", 3)], [], [], []]
-    assert sum(rejects.counts.values()) == 3
+    assert sum(rejects.counts.values()) == 4
     assert {reason.split(":")[0] for reason in rejects.counts} == {
         "relation whose predicate is not in the caption",
         "caption with a wrong answer",
         "caption without an answer",
+        "relation whose predicate names things or is too long",
     }
 
 

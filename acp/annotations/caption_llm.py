@@ -10,6 +10,7 @@ from importlib.resources import files
 from acp.annotations.caption_rules import Triple
 from acp.annotations.captions import Caption, Parse, ParsedCaptions
 from acp.annotations.reading import Rejects
+from acp.annotations.spellings import Spellings
 from acp.backends.base import LLM, CompletionRequest
 from acp.planning.llm_schemas import Schema, one_of, parse, record, text
 from acp.prompts import load_prompt
@@ -17,7 +18,7 @@ from acp.seeds import derive_seed
 from acp.types import Failure
 
 PROMPT = "caption_relations"
-MOST_RELATIONS, LONGEST_PREDICATE, MOST_TOKENS = 4, 40, 256
+MOST_RELATIONS, LONGEST_PREDICATE, MOST_WORDS, MOST_TOKENS = 4, 40, 5, 256
 
 
 def relations_schema(things: Sequence[str]) -> Schema:
@@ -41,12 +42,15 @@ def prompt_version() -> str:
 def parse_by_llm(names: Sequence[str], llm: LLM, rejects: Rejects) -> Parse:
     """A `Parse` by a language model. What it answers wrongly is counted in `rejects`.
 
-    A relation counts if every word of its predicate is, by its first letters, in the caption.
+    It is offered the things that the caption names. A relation counts if each word of its predicate
+    is, by its first letters, in the caption, and none names a thing.
     """
+    spellings = Spellings(names)
     prompt = load_prompt(PROMPT, frozenset({"things", "caption"}))
 
     def asked(captions: Sequence[Caption]) -> ParsedCaptions:
-        things = [[names[index] for index in caption.boxes_of] for caption in captions]
+        named = [spellings.named(caption.text, caption.boxes_of) for caption in captions]
+        things = [[names[index] for index in sorted(each)] for each in named]
         requests = [
             CompletionRequest(
                 prompt.messages(things=", ".join(each), caption=caption.text),
@@ -58,7 +62,7 @@ def parse_by_llm(names: Sequence[str], llm: LLM, rejects: Rejects) -> Parse:
         ]
         answers = llm.complete(requests)
         return [
-            _read(answer, request.json_schema, caption, names, rejects)
+            _read(answer, request.json_schema, caption, spellings, names, rejects)
             for caption, request, answer in zip(captions, requests, answers, strict=True)
         ]
 
@@ -76,6 +80,7 @@ def _read(
     answer: str | Failure,
     schema: Schema,
     caption: Caption,
+    spellings: Spellings,
     names: Sequence[str],
     rejects: Rejects,
 ) -> list[Triple]:
@@ -94,6 +99,8 @@ def _read(
         predicate = " ".join(re.findall(r"[a-z]+", relation["predicate"].lower()))
         if not _said(predicate, caption.text):
             rejects.add("relation whose predicate is not in the caption", where)
+        elif len(predicate.split()) > MOST_WORDS or spellings.named(predicate, range(len(names))):
+            rejects.add("relation whose predicate names things or is too long", where)
         else:
             ends = indices[relation["subject"]], indices[relation["object"]]
             found[ends[0], predicate, ends[1]] = None

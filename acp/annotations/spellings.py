@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from acp.clis.similarity import fold_name
 from acp.errors import AcpError
@@ -122,18 +122,23 @@ class Spellings:
                 return categories
         return ()
 
+    def named(self, text: str, present: Container[int]) -> Counter[int]:
+        """How often words of a text may name each category of those present.
+
+        >>> Spellings(["person", "dog", "cat"]).named("Men with a dog", {0, 1, 2})
+        Counter({0: 1, 1: 1})
+        """
+        found = words(text)
+        meant = (self.meant(found, last) for last in range(len(found)))
+        return Counter(category for each in meant for category in each if category in present)
+
     def may_relate(self, text: str, boxes_of: Mapping[int, int]) -> bool:
         """Whether a caption names two things that its image has: a quick look before parsing.
 
         Args:
             boxes_of: categories of the image, and how many boxes each has.
         """
-        found = words(text)
-        named: Counter[int] = Counter()
-        for last in range(len(found)):
-            for category in self.meant(found, last):
-                if category in boxes_of:
-                    named[category] += 1
+        named = self.named(text, boxes_of)
         if len(named) != 1:
             return len(named) > 1
         ((category, count),) = named.items()
