@@ -30,12 +30,16 @@ def open_tables(name: str, config: str | None, split: str) -> Iterator[tuple[pa.
     features = rows.features
     for table in rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
         features = features or Features.from_arrow_schema(table.schema)
-        if "objects" not in table.column_names:
-            raise AcpError(
-                f"{name}: expected a column 'objects' with category and bbox, got "
-                f"{', '.join(table.column_names)}"
-            )
+        _check(name, features)
         yield embed_table_storage(table.cast(features.arrow_schema)), features
+
+
+def _check(name: str, features: Features) -> None:
+    objects = features.get("objects")
+    inner = getattr(objects, "feature", objects)
+    if not isinstance(inner, dict) or not {"category", "bbox"} <= set(inner):
+        got = ", ".join(inner) if isinstance(inner, dict) else ", ".join(features)
+        raise AcpError(f"{name}: expected objects with category and bbox, got {got}")
 
 
 def _open(name: str, config: str | None, split: str) -> Any:

@@ -18,6 +18,7 @@ from acp.clis.scoring import ScoreOptions, score_columns
 from acp.errors import AcpError
 from acp.score_plot import plot_scores
 from acp.score_tables import open_tables, rows_of
+from acp.shards import sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,13 +112,13 @@ def _write(
     import pyarrow.parquet as pq
 
     scored, writer = Scored(), None
+    path = staged / "data" / f"{split}-00000-of-00001.parquet"
     try:
         for table, features in tables:
             result = score_rows(rows_of(table, features), options, first=_count(scored))
             scored.add(result)
             whole, schema = _with_scores(table, features, result)
             if writer is None:
-                path = staged / "data" / f"{split}-00000-of-00001.parquet"
                 writer = pq.ParquetWriter(path, schema)
             writer.write_table(whole.cast(schema))
     finally:
@@ -125,6 +126,8 @@ def _write(
             writer.close()
     if writer is None:
         raise AcpError(f"{name}: no rows in split {split!r}")
+    # The checksum in the name: `datasets` tells two folders of one name apart by nothing else.
+    path.rename(path.with_name(f"{path.stem}-{sha256(path)[:16]}.parquet"))
     return scored
 
 
@@ -192,7 +195,7 @@ configs:
 - config_name: default
   data_files:
   - split: {split}
-    path: data/{split}-*.parquet
+    path: {path}
 ---
 # Scores of {name}
 
@@ -211,5 +214,7 @@ def _write_card(staged: Path, split: str, summary: Mapping[str, Any]) -> None:
     lines += [f"| {key} | {value:.2f} |" for key, value in means_of.items() if value is not None]
     lines += ["", f"![distribution of the scores]({PLOT})"] * (staged / PLOT).is_file()
     name = re.sub(r"[^\w./-]", "_", str(summary["data_set"]))
-    text = _CARD.format(split=split, name=name, table="\n".join(lines))
+    (data,) = staged.glob("data/*.parquet")
+    path = data.relative_to(staged).as_posix()
+    text = _CARD.format(split=split, path=path, name=name, table="\n".join(lines))
     (staged / "README.md").write_text(text, encoding="utf-8")

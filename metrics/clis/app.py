@@ -286,18 +286,19 @@ def page() -> gr.Blocks:
                 links = gr.Dataframe(
                     relations, headers=RELATIONS, type="array", label="Relations", interactive=True
                 )
-                with gr.Row(equal_height=True):
-                    subject = gr.Number(0, label="Subject", precision=0, min_width=80)
+                with gr.Row():
+                    subject = gr.Number(0, label="Subject", precision=0, min_width=60)
                     predicate = gr.Dropdown(
                         [*PREDICATES, *VERBS],
                         value="next to",
                         allow_custom_value=True,
                         label="Predicate",
-                        min_width=160,
+                        min_width=140,
                     )
-                    other = gr.Number(1, label="Object", precision=0, min_width=80)
-                    add = gr.Button("Add relation", min_width=120)
-                    clear = gr.Button("Clear all", min_width=100)
+                    other = gr.Number(1, label="Object", precision=0, min_width=60)
+                with gr.Row():
+                    add = gr.Button("Add relation", size="sm")
+                    clear = gr.Button("Clear all", size="sm")
                 with gr.Accordion("Paste a layout as JSON", open=False):
                     pasted = gr.Code(json.dumps(EXAMPLE, indent=1), language="json", label="Row")
                     use = gr.Button("Use this layout")
@@ -309,7 +310,6 @@ def page() -> gr.Blocks:
                     value=False,
                     visible=embedded_runs(),
                 )
-                button = gr.Button("Score", variant="primary")
             with gr.Column():
                 category = gr.Dropdown(
                     sorted(categories()),
@@ -320,9 +320,12 @@ def page() -> gr.Blocks:
                 picture = gr.Image(
                     redraw(objects, None), label="Layout", interactive=False, type="pil"
                 )
+                button = gr.Button("Score", variant="primary")
                 summary = gr.Markdown()
         detail = gr.Dataframe(headers=DETAIL, label="Relations", wrap=True)
-        gallery = gr.Gallery(label="Nearest references", columns=2, object_fit="contain")
+        gallery = gr.Gallery(
+            label="Nearest references", columns=2, object_fit="contain", height=340
+        )
         with gr.Accordion("All of it", open=False):
             everything = gr.JSON()
         shown = [summary, detail, gallery, everything]
