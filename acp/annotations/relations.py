@@ -64,7 +64,7 @@ def read_relations(files: Sequence[Path], notify: Notify = unheard) -> Annotatio
         AcpError: a file that is no list, or one without a single usable relation.
     """
     found = _Relations(BoxBuilder(Rejects()))
-    known: dict[tuple[Any, ...], int | None] = {}
+    known: dict[int, int | None] = {}
     for path in files:
         if not is_list(path):
             raise AcpError(f"{path}: expected a JSON list of relations, got an object")
@@ -77,9 +77,7 @@ def read_relations(files: Sequence[Path], notify: Notify = unheard) -> Annotatio
     )
 
 
-def _add_relation(
-    record: Any, found: _Relations, known: dict[tuple[Any, ...], int | None], where: str
-) -> None:
+def _add_relation(record: Any, found: _Relations, known: dict[int, int | None], where: str) -> None:
     rejects = found.builder.rejects
     keys = record if isinstance(record, dict) else {}
     lacking = [key for key in (*_RELATION, *_BOXES) if key not in keys]
@@ -102,14 +100,14 @@ def _shared_box(
     name: str,
     box: Any,
     builder: BoxBuilder,
-    known: dict[tuple[Any, ...], int | None],
+    known: dict[int, int | None],
     where: str,
 ) -> int | None:
     """The index of a box that may have been met before."""
     if not name:
         builder.rejects.add("thing without a name", where)
         return None
-    key = (image, name, *map(str, box)) if isinstance(box, list) else ()
+    key = mark_of(f"{image} {name} {box}")
     if known.get(key) is None:
         known[key] = builder.add_box(image, builder.names(name), box, None, where)
     return known[key]
@@ -173,7 +171,7 @@ def _add_image(record: Any, sizes: dict[Any, Any], found: _Relations, where: str
     image = found.builder.add_image(image_id, width, height, where)
     if image is None:
         return None
-    known: dict[tuple[Any, ...], int | None] = {}
+    known: dict[int, int | None] = {}
     for index, relation in enumerate(relations):
         place = f"{where}, relationship {index}"
         subject, object_ = (
@@ -190,7 +188,7 @@ def _thing(
     key: str,
     image: int,
     builder: BoxBuilder,
-    known: dict[tuple[Any, ...], int | None],
+    known: dict[int, int | None],
     where: str,
 ) -> int | None:
     thing = relation.get(key) if isinstance(relation, dict) else None
