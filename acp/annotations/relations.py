@@ -14,6 +14,7 @@ from acp.annotations.boxes import (
     Names,
     StatedRelations,
     folded,
+    mark_of,
     stated_relations,
 )
 from acp.annotations.reading import Notify, Rejects, first_record, is_list, records, unheard
