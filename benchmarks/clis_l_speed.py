@@ -89,7 +89,7 @@ def work(name: str, pairs: int, relations: int, references: int) -> Work:
 def seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
-    return time.perf_counter() - start
+    return float(time.perf_counter() - start)
 
 
 def numpy_cosine(a: tuple[float, float], b: tuple[float, float]) -> float:
@@ -116,7 +116,7 @@ def bandwidth() -> float:
     """Bytes a second that copying a large array reads and writes."""
     source, target = np.ones(1 << 25), np.empty(1 << 25)
     taken = min(seconds(lambda: np.copyto(target, source)) for _ in range(RUNS))
-    return 2.0 * source.nbytes / float(taken)
+    return 2 * int(source.nbytes) / taken
 
 
 def peak_memory(each: Work, variant: str) -> int:

@@ -60,7 +60,10 @@ class Block:
     ) -> tuple[FloatBuffer, BoolArray | bool]:
         """What `write` writes, in `scratch` where its `size` is enough, and for which candidates it
         is unsure."""
-        shape = np.broadcast_shapes(self.c.shape[1:], self.r.shape[1:])
+        shape = (
+            max(self.c.shape[1], self.r.shape[1]),
+            max(self.c.shape[2], self.r.shape[2]),
+        )
         if shape[0] * shape[1] <= size:
             found = scratch.shaped(*shape)
             unsure = write(found, self.c, self.r, formula)
@@ -86,7 +89,7 @@ class Block:
         row, column = np.divmod(np.flatnonzero(mask), mask.shape[1])
         candidate, place = (column, row) if self.upright else (row, column)
         if isinstance(self.sizes, int) or isinstance(self.first, int):
-            return candidate, place + self.first
+            return candidate, np.asarray(place + self.first, np.int64)
         real = place < self.sizes[candidate]
         return candidate[real], place[real] + self.first[candidate[real]]
 

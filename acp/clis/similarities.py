@@ -7,6 +7,7 @@ candidates times references (`acp.clis.pairs`) and single couples alike (`pair_s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,10 @@ class Scratch:
 
     def shaped(self, *shape: int) -> Scratch:
         """The same memory as a block of this shape."""
-        size = int(np.prod(shape))
-        names = ("total", "part", "spare", "other", "mask")
-        return Scratch(*(getattr(self, name)[:size].reshape(shape) for name in names))
+        size = math.prod(shape)
+        floats = self.total, self.part, self.spare, self.other
+        total, part, spare, other = (buffer[:size].reshape(shape) for buffer in floats)
+        return Scratch(total, part, spare, other, self.mask[:size].reshape(shape))
 
 
 def total_into(block: Scratch, c: FloatBuffer, r: FloatBuffer, formula: Formula) -> None:
