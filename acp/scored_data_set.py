@@ -79,9 +79,10 @@ def score_data_set(
     (staged / "data").mkdir(parents=True)
     try:
         scored = _write(open_tables(name, config, split), staged, split, options, name)
-        summary = {"data_set": name, "split": split, **scored.summary()}
+        shown = Path(name).name if Path(name).is_absolute() else name
+        summary = {"data_set": shown, "split": split, **scored.summary()}
         if plot:
-            _plot(scored, staged / PLOT, name, split)
+            _plot(scored, staged / PLOT, shown, split)
         _write_card(staged, split, summary)
         (staged / RECEIPT).write_text(json.dumps(summary, indent=1), encoding="utf-8")
         if out.exists():

@@ -74,7 +74,7 @@ def real_pairs() -> list[Pair]:
 @pytest.fixture(scope="module")
 def priors_file(real_pairs: Sequence[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("priors") / "priors.parquet"
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         "subject": [fold_name(pair[0]) for pair in real_pairs],
         "predicate": [pair[1] for pair in real_pairs],
         "object": [fold_name(pair[2]) for pair in real_pairs],

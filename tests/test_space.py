@@ -53,9 +53,8 @@ def space() -> Iterator[str]:
 
 
 def client(space: str) -> Any:
-    from gradio_client import Client
-
-    return Client(space, verbose=False, analytics_enabled=False)
+    gradio_client = pytest.importorskip("gradio_client")
+    return gradio_client.Client(space, verbose=False, analytics_enabled=False)
 
 
 def test_a_layout_as_json_is_scored(space: str) -> None:
@@ -94,9 +93,8 @@ def test_the_tables_are_scored(space: str) -> None:
     ],
 )
 def test_what_is_wrong_is_told(space: str, row: str, message: str) -> None:
-    from gradio_client.exceptions import AppError
-
-    with pytest.raises(AppError, match=message):
+    errors = pytest.importorskip("gradio_client.exceptions")
+    with pytest.raises(errors.AppError, match=message):
         client(space).predict(row, "paper", api_name="/score_json")
 
 
@@ -114,8 +112,8 @@ class Browser:
     def __init__(self, program: str, folder: Path) -> None:
         commands_out, self._commands = os.pipe()
         self._answers, answers_in = os.pipe()
-        flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
-        flags += ("--remote-debugging-pipe", "--window-size=1400,1700", f"--user-data-dir={folder}")
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        flags += ["--remote-debugging-pipe", "--window-size=1400,1700", f"--user-data-dir={folder}"]
         pipes = (str(commands_out), str(answers_in))
         self._process = subprocess.Popen(
             [sys.executable, "-c", START, *pipes, program, *flags],

@@ -44,8 +44,10 @@ def load_priors(priors: PriorsLike) -> Priors:
         path = Path(priors).expanduser()
         state = path.stat() if path.is_file() else None
         return _read(path, state and (state.st_mtime_ns, state.st_size))
-    if isinstance(priors, Sequence) and all(isinstance(record, Mapping) for record in priors):
-        return priors_of_records(list(priors))
+    if isinstance(priors, Sequence):
+        records = [record for record in priors if isinstance(record, Mapping)]
+        if len(records) == len(priors):
+            return priors_of_records(records)
     raise AcpError(
         f"priors: expected a path, relation records or None, got {type(priors).__name__}"
     )

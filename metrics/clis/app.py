@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import acp.clis
 from acp.backends.registry import backend_class
 from acp.clis.predicates import PREDICATES
 from acp.clis.rows import columns_of
 from acp.errors import AcpError
+from acp.layout_picture import PAPER, SIDE, draw, reference_boxes
 from acp.vocabulary import categories
 
-SIDE = 480
-COLOURS = ("#e6194b", "#4363d8", "#3cb44b", "#f58231", "#911eb4", "#008080")
-INK, EDGE, PAPER = "#1f2328", "#8c959f", "#f6f8fa"
 VERBS = ("riding", "holding", "eating", "wearing", "looking at", "sitting on", "standing on")
 VARIANTS = ["paper", "reference", "acp"]
 OBJECTS = ["category", "x", "y", "w", "h"]
@@ -174,55 +172,6 @@ def _pictures(
     return shown
 
 
-def reference_boxes(near: Mapping[str, float]) -> list[list[float]]:
-    """Boxes [x, y, w, h] of a reference, which has no place of its own: in the middle."""
-    boxes = [
-        [-near["subject_w"] / 2, -near["subject_h"] / 2, near["subject_w"], near["subject_h"]],
-        [
-            near["dx"] - near["object_w"] / 2,
-            near["dy"] - near["object_h"] / 2,
-            near["object_w"],
-            near["object_h"],
-        ],
-    ]
-    low = [min(box[axis] for box in boxes) for axis in (0, 1)]
-    high = [max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1)]
-    shift = [0.5 - (a + b) / 2 for a, b in zip(low, high, strict=True)]
-    return [[box[0] + shift[0], box[1] + shift[1], *box[2:]] for box in boxes]
-
-
-def draw(
-    names: Sequence[str],
-    boxes: Sequence[Sequence[Any]],
-    image: Image.Image | None = None,
-    side: int = SIDE,
-    mark: Sequence[float] | None = None,
-) -> Image.Image:
-    """Normalised boxes with their names, over the image where there is one."""
-    size = (side, side)
-    if image is not None:
-        size = (side, max(1, round(side * image.height / image.width)))
-    paper = image.convert("RGB").resize(size) if image else Image.new("RGB", size, PAPER)
-    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(13)
-    pen.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=EDGE)
-    for place, (name, box) in enumerate(zip(names, boxes, strict=True)):
-        colour = COLOURS[place % len(COLOURS)]
-        try:
-            x, y, w, h = (float(value) for value in box)
-            corners = (x * size[0], y * size[1], (x + w) * size[0], (y + h) * size[1])
-            pen.rectangle(corners, outline=colour, width=3)
-        except (TypeError, ValueError, OverflowError):
-            continue  # not a box yet
-        label = f"{place} {name}"
-        at = (min(max(0, corners[0]), size[0] - 20), min(max(0, corners[1]), size[1] - 16))
-        pen.rectangle(pen.textbbox(at, label, font=font), fill=colour)
-        pen.text(at, label, "#ffffff", font)
-    if mark:
-        x, y = mark[0] * size[0], mark[1] * size[1]
-        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=INK)
-    return paper
-
-
 def redraw(objects: Table, image: Image.Image | None, mark: Any = None) -> Image.Image:
     """The layout as it stands in the table."""
     things = [line for line in objects if str(line[0] or "").strip()]
@@ -332,17 +281,20 @@ def page() -> gr.Blocks:
         asked = [table, links, image, said, variant, with_image]
         button.click(score, asked, shown, api_name="score")
         for changed in (table, image):
-            changed.change(redraw, [table, image], picture, api_name=False)
+            changed.change(redraw, [table, image], picture, api_visibility="private")
         picture.select(
-            click, [table, image, category, corner], [table, corner, picture], api_name=False
+            click,
+            [table, image, category, corner],
+            [table, corner, picture],
+            api_visibility="private",
         )
-        add.click(add_relation, [links, subject, predicate, other], links, api_name=False)
-        clear.click(lambda: ([], [], None), None, [table, links, corner], api_name=False)
-        use.click(read_json, pasted, [table, links, said], api_name=False)
+        add.click(add_relation, [links, subject, predicate, other], links, api_visibility="private")
+        clear.click(lambda: ([], [], None), None, [table, links, corner], api_visibility="private")
+        use.click(read_json, pasted, [table, links, said], api_visibility="private")
         gr.api(score_json, api_name="score_json")
     return blocks
 
 
 if __name__ == "__main__":
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
-    page().launch(theme=gr.themes.Default(**fonts))
+    fonts = ["system-ui", "sans-serif"]  # no font of a server
+    page().launch(theme=gr.themes.Default(font=fonts, font_mono=["monospace"]))

@@ -65,6 +65,11 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
     """Keeps rows as Arrow columns: `evaluate`'s own walk through nested values costs far more than
     the scoring."""
 
+    writer: Any
+    file_paths: Any
+    filelocks: Any
+    filelock: Any
+    cache_file_name: Any
     _images_are_wanted = True
 
     def _info(self) -> evaluate.MetricInfo:
