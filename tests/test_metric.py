@@ -540,3 +540,14 @@ def test_the_card_is_that_of_a_space() -> None:
     result = acp.clis.score([])
     for name in result:
         assert name.startswith(("mean_", "unscored_")) or f"`{name}`" in text, name
+
+
+def test_the_examples_of_the_docs_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs" / "metric.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    for code in examples:
+        exec(code, {"__name__": "example"})  # noqa: S102 - our own documentation

@@ -272,9 +272,7 @@ def page() -> gr.Blocks:
                 button = gr.Button("Score", variant="primary")
                 summary = gr.Markdown()
         detail = gr.Dataframe(headers=DETAIL, label="Relations", wrap=True)
-        gallery = gr.Gallery(
-            label="Nearest references", columns=2, object_fit="contain", height=340
-        )
+        gallery = gr.Gallery(label="Nearest references", columns=3, object_fit="contain")
         with gr.Accordion("All of it", open=False):
             everything = gr.JSON()
         shown = [summary, detail, gallery, everything]
