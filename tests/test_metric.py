@@ -200,6 +200,25 @@ def test_what_has_no_score_is_none_with_a_reason() -> None:
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.parametrize("variant", ["paper", "reference", "acp"])
+def test_every_variant_scores_every_box(variant: str) -> None:
+    boxes = [[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 1e-9, 1e-9], [-3.0, 2.0, 0.5, 9.0], [0, 0, 1, 1]]
+    row = {
+        "objects": {"category": ["dog", "cat", "zebra", "no such thing"], "bbox": boxes},
+        "relations": {
+            "subject": [[0, 1, 2, 3]],
+            "predicate": ["next to"],
+            "object": [[0, 1, 2, 3]],
+        },
+    }
+    rows = [row, *make_rows(3)]
+    result = load().compute(predictions=rows, variant=variant, explain=True)
+    assert [len(details) for details in result["explanation"]] == [16, 1, 2, 3]
+    for score, reason in zip(result["clis_l"], result["clis_l_reason"], strict=True):
+        assert (score is None or score == 0) if reason else -100 <= score <= 100
+    json.dumps(result, allow_nan=False)
+
+
 def test_no_relations_is_0_in_the_reference_variant_alone() -> None:
     row = {"objects": {"category": ["dog"], "bbox": [[0, 0, 1, 1]]}}
     metric = load()

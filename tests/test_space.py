@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 
@@ -83,6 +84,32 @@ def test_the_tables_are_scored(space: str) -> None:
     assert detail["data"][0][3] > detail["data"][1][3]
     assert len(gallery) == 2
     assert everything["unscored_clis_l"] == 0
+
+
+def test_an_image_is_scored_too(space: str, tmp_path: Path) -> None:
+    from acp.clis.image_rows import backends
+    from acp.errors import AcpError
+
+    try:
+        backends("embedded", "embedded")
+    except AcpError as error:
+        pytest.skip(str(error))
+    path = tmp_path / "image.png"
+    Image.new("RGB", (96, 64), "green").save(path)
+    gradio_client = pytest.importorskip("gradio_client")
+    headers = {"headers": ["category", "x", "y", "w", "h"]}
+    summary, *_, everything = client(space).predict(
+        {**headers, "data": [["dog", 0.1, 0.4, 0.3, 0.4]]},
+        {"headers": ["subject", "predicate", "object"], "data": []},
+        gradio_client.handle_file(str(path)),
+        "a dog",
+        "paper",
+        True,
+        api_name="/score",
+    )
+    assert "CLIS-L: none" in summary
+    assert "CLIS-I" in summary
+    assert everything["judge"]
 
 
 @pytest.mark.parametrize(
