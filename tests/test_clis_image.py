@@ -36,6 +36,7 @@ from acp.errors import AcpError
 from acp.recipe import load_recipe
 from acp.types import ImageScores, SceneGraph, SceneObject
 
+pytest.importorskip("openai")
 IMAGE = np.zeros((100, 200, 3), dtype=np.uint8)
 IMAGE[20:60, 20:120] = (200, 30, 30)
 BOXES = np.array([[0.1, 0.2, 0.5, 0.4], [0.6, 0.1, 0.2, 0.8]], dtype=np.float32)
