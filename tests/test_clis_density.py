@@ -111,8 +111,8 @@ def slow_total(triple: Triple, pair: Pair, real: list[tuple[Triple, Pair]]) -> f
         (1 + (q[2] + q[3]) / 4) ** -3 * 0.09**2 / (spread[2] * spread[3]),
         (1 + (q[0] + q[1]) / 4) ** -3 * 0.12**2 / (spread[0] * spread[1]),
     ]
-    relation = math.log(stated[0] / (0.7 * any_[0] + 0.3 * chance[0]) + 0.01)
-    real_or_not = math.log(any_[2] / chance[2] + 0.02)
+    relation = math.log(stated[0] / (0.7 * any_[0] + 0.3 * chance[0]) + 1e-4)
+    real_or_not = math.log(any_[2] / chance[2] + 2e-4)
     size = 0.4 * 3 * math.asinh(slow_size(triple, pair, real) / 3)
     return 100 / (1 + math.exp(-(relation + 0.4 * real_or_not + size)))
 

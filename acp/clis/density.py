@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CHANCE_SHARE, CHANCE_SPREAD = 0.3, 1.5
 """Of "any": what falls anywhere, so many times as widely as real pairs do; the rest is real."""
 
-LEAST_SHARE = 0.01
+LEAST_SHARE = 1e-4
 """Of "any" in every density: no layout is less likely than that under a relation."""
 
 REAL_WEIGHT, SIZE_WEIGHT = 0.4, 0.4
