@@ -108,7 +108,18 @@ def _read(
 
 
 def _said(predicate: str, caption: str) -> bool:
-    """Whether each word of a predicate begins like one of the caption ("riding", "rides")."""
-    words = re.findall(r"[a-z]+", caption.lower())
-    stems = [word[: max(2, min(len(word) - 3, 4))] for word in predicate.split()]
-    return bool(stems) and all(any(word.startswith(stem) for word in words) for stem in stems)
+    """Whether each word of a predicate is one of the caption, or another form of one.
+
+    >>> _said("riding past", "A man rides past"), _said("wolf", "A woman"), _said("", "A man")
+    (True, False, False)
+    """
+    spoken = re.findall(r"[a-z]+", caption.lower())
+    words = predicate.split()
+    return bool(words) and all(any(_same_verb(word, other) for other in spoken) for word in words)
+
+
+def _same_verb(a: str, b: str) -> bool:
+    """Whether two words are the same or differ by an ending."""
+    shorter = min(len(a), len(b))
+    stem = max(3, shorter - 2)
+    return a == b or (shorter > 3 and a[:stem] == b[:stem])
