@@ -109,7 +109,7 @@ def slow_rate(each: Work, variant: str, count: int, *, arrays: bool) -> float:
 def check(each: Work, variant: str) -> float:
     """The largest difference from the re-derivation over some pairs."""
     found = each.score(variant).total
-    return max(abs(found[i] - each.score_slowly(variant, i).total) for i in range(3))
+    return float(max(abs(found[i] - each.score_slowly(variant, i).total) for i in range(3)))
 
 
 def bandwidth() -> float:

@@ -46,12 +46,10 @@ class Block:
             r = r[:, chunk.first : chunk.first + width]
             r = r[:, :, None] if upright else r[:, None, :]
         else:
-            last = np.subtract(chunk.sizes, 1)
-            r = (
-                r[:, chunk.first + np.minimum(np.arange(width)[:, None], last)]
-                if upright
-                else (r[:, chunk.first[:, None] + np.minimum(np.arange(width), last[:, None])])
-            )
+            place, last = np.arange(width), np.subtract(chunk.sizes, 1)
+            at = chunk.first[:, None] + np.minimum(place, last[:, None])
+            # Not r[:, at], whose rows would not be contiguous.
+            r = r.take(at.T if upright else at, axis=1)
         c = c[:, None, :] if upright else c[:, :, None]
         return cls(c, r, chunk.first, chunk.sizes, upright)
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
-BLOCK = 24 * 1024
-"""Elements of a block, candidates times references: four arrays of as many float32 numbers just
-fit a cache of 512 KB, and smaller blocks lose more to the calls than they gain."""
+BLOCK = 48 * 1024
+"""Elements of a block, candidates times references: four arrays of as many float32 numbers, 0.8 MB,
+stay in a cache of the second or third level. Smaller blocks lose more to the calls than they gain
+(`benchmarks/clis_l_speed.py --blocks`)."""
 
 OWN_BLOCK = 4 * 1024
 """A set whose candidates make so many elements gets blocks of its own; others share."""

@@ -68,7 +68,8 @@ class Search:
         found = np.empty((3, len(candidates)))
         for start in range(0, len(candidates), COUPLES):
             some = slice(start, start + COUPLES)
-            c, r = self.candidates[:, candidates[some]], self.references[:, references[some]]
+            c = self.candidates.take(candidates[some], axis=1)
+            r = self.references.take(references[some], axis=1)
             found[:, some] = similarities_of(c, r, self.formula)
         return found
 
@@ -81,7 +82,7 @@ class Search:
         scratch = Scratch.of(self.block, np.float32)
         for chunk, ranks in self._chunks(among):
             some = among[chunk.candidates]
-            block = Block.of(chunk, c[:, some], r, upright=not ranks[0])
+            block = Block.of(chunk, c.take(some, axis=1), r, upright=not ranks[0])
             bound, unsure = block.totals(bound_into, scratch, self.formula, self.block)
             limit = self._limit(block, bound, ranks)
             near = np.subtract(limit, 2 * BOUND_ERROR)
@@ -117,10 +118,13 @@ class Search:
         """The reference chosen for each candidate, by all of its totals."""
         chosen, scratch = np.empty(len(among), np.int64), Scratch.of(self.block)
         for chunk, ranks in self._chunks(among):
-            c = self.candidates[:, among[chunk.candidates]]
-            block = Block.of(chunk, c, self.references, upright=False)
+            c = self.candidates.take(among[chunk.candidates], axis=1)
+            block = Block.of(chunk, c, self.references, upright=not ranks[0])
             total, _ = block.totals(total_into, scratch, self.formula, self.block)
-            place = place_of(block.without_padding(total), ranks)
+            if block.upright:
+                place = total.argmax(axis=0)
+            else:
+                place = place_of(block.without_padding(total), ranks)
             chosen[chunk.candidates] = chunk.first + place
         return chosen
 
