@@ -42,14 +42,16 @@ class Block:
         """
         width = int(np.max(chunk.sizes))
         upright = upright and c.shape[1] > width
-        if isinstance(chunk.first, int):
-            r = r[:, chunk.first : chunk.first + width]
+        if isinstance(chunk.sizes, int):
+            r = r[:, int(chunk.first) : int(chunk.first) + width]
             r = r[:, :, None] if upright else r[:, None, :]
         else:
-            place, last = np.arange(width), np.subtract(chunk.sizes, 1)
-            at = chunk.first[:, None] + np.minimum(place, last[:, None])
-            # Not r[:, at], whose rows would not be contiguous.
-            r = r.take(at.T if upright else at, axis=1)
+            first, last, place = np.asarray(chunk.first), chunk.sizes - 1, np.arange(width)
+            if upright:
+                at = first + np.minimum(place[:, None], last)
+            else:
+                at = first[:, None] + np.minimum(place, last[:, None])
+            r = r.take(at, axis=1)  # the rows of r[:, at] would not be contiguous
         c = c[:, None, :] if upright else c[:, :, None]
         return cls(c, r, chunk.first, chunk.sizes, upright)
 
