@@ -87,9 +87,7 @@ def main() -> None:
     with torch_threads(arguments.threads):
         seconds, answers = measure(ways, asked, arguments.rounds)
     print(f"{len(asked)} questions, {arguments.threads} threads of {os.cpu_count()} cores")
-    print(
-        "| way | judgements/s | times alone | processor s a judgement | times alone | same answers |"
-    )
+    print("| way | judgements/s | times alone | processor s each | times alone | same answers |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     for name in ways:
         same = sum(a == b for a, b in zip(answers[name], answers["alone"], strict=True))

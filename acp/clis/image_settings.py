@@ -19,7 +19,7 @@ class ClisISettings(Settings):
     region_weight: float = Field(0.8, ge=0, le=1, description="of the box on the full image")
     crop_weight: float = Field(0.2, ge=0, le=1, description="of the box cut out")
     box_convention: BoxConvention = Field(
-        "xyxy_1000", description="how the captioner is told of a box; see docs/clis.md"
+        "xyxy_1000", description="how the captioner is told of a box; see docs/clis_image.md"
     )
     caption_prompt: str | None = Field(
         None, description="path of a prompt file in place of acp/prompts/caption.md"
