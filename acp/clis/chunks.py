@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
-BLOCK = 48 * 1024
-"""Elements of a block, candidates times references: four arrays of as many float32 numbers, 0.8 MB,
+BLOCK = 64 * 1024
+"""Elements of a block, candidates times references: four arrays of as many float32 numbers, 1 MB,
 stay in a cache of the second or third level. Smaller blocks lose more to the calls than they gain
 (`benchmarks/clis_l_speed.py --blocks`)."""
 
