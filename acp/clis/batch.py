@@ -169,7 +169,7 @@ def score_geometry(
     if variant == "acp":
         from acp.clis.density import density_scores
 
-        return density_scores(geometry, group, triples, priors)
+        return density_scores(geometry, group, triples, priors, sets)
     may_mirror = np.array([not sided(canonical(predicate)) for _, predicate, _ in triples], bool)
     return score_pairs(
         features_of(geometry),
