@@ -7,7 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import acp
 from acp.backends.registry import BACKENDS, backend_class
@@ -23,6 +23,19 @@ PACKAGES = (
     "diffusers",
     "accelerate",
 )
+
+MENDS = {
+    "ijson": "pip install 'auto-cherry-picker[priors]'",
+    "spacy": "pip install 'auto-cherry-picker[priors]'",
+    "matplotlib": "pip install 'auto-cherry-picker[plot]'",
+    "gradio": "pip install 'auto-cherry-picker[space]'",
+}
+COMMANDS = {
+    "acp priors build": ("ijson", "spacy"),
+    "acp score": ("matplotlib",),
+    "metrics/clis/app.py": ("gradio",),
+}
+"""What some commands need besides backends; each is a package of an extra."""
 
 
 def report() -> Iterator[str]:
@@ -40,14 +53,27 @@ def report() -> Iterator[str]:
         yield f"{kind}:"
         for name in names:
             yield from _backend_lines(kind, name)
+    yield ""
+    yield "commands:"
+    for command, modules in COMMANDS.items():
+        needs = [name for name in modules if importlib.util.find_spec(name) is None]
+        yield f"  {_mark(needs)} {command}"
+        yield from (_needs(f"Python package {name!r}", MENDS[name]) for name in needs)
 
 
 def _backend_lines(kind: str, name: str) -> Iterator[str]:
     backend = backend_class(kind, name)
     missing = backend().missing()
-    yield f"  {'ok     ' if not missing else 'missing'} {name:<12} {backend.summary}"
-    for each in missing:
-        yield f"            needs {each.what}: {each.mend}"
+    yield f"  {_mark(missing)} {name:<12} {backend.summary}"
+    yield from (_needs(each.what, each.mend) for each in missing)
+
+
+def _mark(missing: Sequence[object]) -> str:
+    return "missing" if missing else "ok     "
+
+
+def _needs(what: str, mend: str) -> str:
+    return f"            needs {what}: {mend}"
 
 
 def _version(package: str) -> str:

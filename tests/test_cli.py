@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from acp.backends.registry import BACKENDS
+
 ACP = [sys.executable, "-m", "acp.cli"]
 
 
@@ -45,9 +47,10 @@ def test_recipes_lists_and_shows() -> None:
     assert "backend: cutpaste" in shown
 
 
-def test_doctor_reports_every_backend() -> None:
+def test_doctor_reports_every_backend_and_command() -> None:
     report = acp("doctor").stdout
-    for name in ("smollm2", "sampler", "cutpaste", "exact", "embedded", "torch"):
+    names = [name for backends in BACKENDS.values() for name in backends]
+    for name in (*names, "torch", "acp priors build", "acp score"):
         assert name in report
 
 
