@@ -49,7 +49,7 @@ def main() -> None:
         typer.secho(f"error: {where}{(error.strerror or str(error)).lower()}", fg="red", err=True)
         sys.exit(1)
     except _Interrupted:
-        typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
+        typer.echo("stopped", err=True)
         sys.exit(130)
 
 
@@ -75,8 +75,12 @@ def build(
     """Make a data set, or go on with one that was interrupted."""
     from acp.build_command import build_data_set
 
-    for line in build_data_set(recipe, out, overrides or [], limit, nproc):
-        typer.echo(line)
+    try:
+        for line in build_data_set(recipe, out, overrides or [], limit, nproc):
+            typer.echo(line)
+    except _Interrupted:
+        typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
+        sys.exit(130)
 
 
 @app.command()

@@ -61,6 +61,7 @@ def _panel(axis: Any, title: str, values: np.ndarray, unscored: int) -> None:
     axis.set_title(told + (f", none {unscored}" if unscored else ""), fontsize=8, loc="right")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
+    axis.yaxis.get_major_locator().set_params(integer=True)
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

@@ -25,13 +25,18 @@ def open_tables(name: str, config: str | None, split: str) -> Iterator[tuple[pa.
     """
     from datasets import Features
     from datasets.table import embed_table_storage
+    from pyarrow import ArrowException
 
     rows = _open(name, config, split)
     features = rows.features
-    for table in rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        features = features or Features.from_arrow_schema(table.schema)
-        _check(name, features)
-        yield embed_table_storage(table.cast(features.arrow_schema)), features
+    try:
+        for table in rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+            features = features or Features.from_arrow_schema(table.schema)
+            _check(name, features)
+            yield embed_table_storage(table.cast(features.arrow_schema)), features
+    except (ValueError, TypeError, KeyError, ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise AcpError(f"{name}: cannot be read: {reason}") from None
 
 
 def _check(name: str, features: Features) -> None:
@@ -52,6 +57,7 @@ def _open(name: str, config: str | None, split: str) -> Any:
     if name.startswith((".", "/", "~")) and not path.exists():
         raise AcpError(f"{name}: no such folder")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not news here
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are told below, in one line
     try:
         if (path / "dataset_dict.json").is_file():
             return load_from_disk(str(path))[split].to_iterable_dataset()
@@ -62,8 +68,8 @@ def _open(name: str, config: str | None, split: str) -> Any:
             return load_dataset(kind, data_files=str(path), split="train", streaming=True)
         where = str(path) if path.is_dir() else name
         return load_dataset(where, config, split=split, streaming=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        reason = " ".join(str(error).split()) or "there are no rows in it"
         raise AcpError(f"{name}: cannot be opened as a data set: {reason}") from None
 
 

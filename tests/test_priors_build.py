@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -391,8 +392,26 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, save: Save) -> None:
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
+    assert errors.splitlines()[-1] == "stopped"  # and not that something is kept
     assert "Traceback" not in errors
     assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"[]"), "it is compressed; unpack it with gunzip first"),
+        (b"\xff\xfe\x00", "lexical error: invalid char in json text."),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_as_text(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "relations.json"
+    path.write_bytes(content)
+    with pytest.raises(AcpError) as caught:
+        built("relations", path)
+    assert str(caught.value) == f"{path}: not JSON after 0 records: {message}"
 
 
 def test_show_counts_and_draws(tmp_path: Path, save: Save) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from acp.clis.row_arrow import from_arrow, to_table
+from acp.clis.row_checks import RowError
 from acp.clis.row_images import image_rgb, stored_image
 from acp.clis.rows import RowColumns, columns_of, row_list
 from acp.errors import AcpError
@@ -194,8 +197,39 @@ def test_images_are_kept_pixel_for_pixel(tmp_path: Path) -> None:
         assert np.array_equal(found, pixels)
 
 
-@pytest.mark.parametrize("image", ["nowhere.png", {"bytes": b"no image", "path": None}])
+def huge_png() -> bytes:
+    """A PNG of few bytes whose header tells of 3.6 thousand million pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
+
+
+UNREADABLE = [
+    "nowhere.png",
+    "A" * 5000,
+    "a\0b",
+    {"bytes": b"no image", "path": None},
+    {"bytes": huge_png(), "path": None},
+]
+
+
+@pytest.mark.parametrize("image", UNREADABLE)
 def test_an_image_that_cannot_be_read_is_a_failure(image: Any) -> None:
     found = image_rgb(stored_image(image))
     assert isinstance(found, Failure)
     assert "\n" not in found.reason
+    assert len(found.reason) < 200
+    row = {key: value for key, value in ROW.items() if key not in ("width", "height")}
+    with pytest.raises(RowError, match=r"^rows\[0\]: width and height are missing, and "):
+        columns_of([{**row, "image": image}])
+
+
+def test_an_integer_too_large_for_a_float_is_a_box_that_is_not_finite() -> None:
+    row = changed("objects.bbox", [[-(10**400), 0, 1, 1], WHOLE])
+    assert columns_of([row]).boxes_xywh[0].tolist() == [-np.inf, 0, 1, 1]
+    with pytest.raises(RowError, match="width: expected a number above 0, got int"):
+        columns_of([{**ROW, "width": 10**400}])

@@ -152,6 +152,23 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "there are no rows in it"),
+        ('{"objects": {"category": ["a"]', "JSON parse error"),
+        ('[{"image_id": 1}, null, "x"]', "JSON parse error"),
+    ],
+)
+def test_a_broken_file_is_one_line(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(AcpError, match=message) as caught:
+        score_data_set(str(path), tmp_path / "out", LAYOUT)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_mistakes_are_one_line(
     arguments: list[str], message: str, built: Path, tmp_path: Path

@@ -13,6 +13,7 @@ Notify = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 CHUNK = 1 << 20
+GZIP = b"\x1f\x8b"
 
 
 def unheard(what: str, done: int, total: int) -> None:
@@ -110,8 +111,21 @@ def _told(path: Path, values: Iterator[Any]) -> Iterator[Any]:
         for count, value in enumerate(values, 1):  # noqa: B007 - told in the error
             yield value
     except (JSONError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise AcpError(f"{path}: not JSON after {count} records: {reason}") from None
+        raise AcpError(f"{path}: not JSON after {count} records: {_reason(path, error)}") from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """One line; the parser's own is bytes where what it shows of the file is no text."""
+    if _first_bytes(path).startswith(GZIP):
+        return "it is compressed; unpack it with gunzip first"
+    told = error.args[0] if error.args else ""
+    text = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(error)
+    return " ".join(text.partition("\n")[0].split())
+
+
+def _first_bytes(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(len(GZIP))
 
 
 def _ijson() -> Any:

@@ -116,7 +116,15 @@ def _box(value: Any, where: str) -> list[float]:
         raise RowError(f"{where}: {_BOXES}, got {len(value)}")
     for place, number in enumerate(value):
         _check(isinstance(number, Real), f"{where}[{place}]", "a number", number)
-    return [float(number) for number in value]
+    return [_float(number) for number in value]
+
+
+def _float(number: Any) -> float:
+    """Infinite where an integer is too large for it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _indices(value: Any, objects: int, where: str) -> list[int]:
@@ -139,7 +147,7 @@ def _size(
     if all(value is None for value in given.values()):
         return _size_otherwise(boxes, image, where)
     for key, value in given.items():
-        fits = isinstance(value, Real) and 0 < float(value) < math.inf
+        fits = isinstance(value, Real) and 0 < _float(value) < math.inf
         _check(fits, f"{where}.{key}", "a number above 0", value)
     return float(given["width"] or 0), float(given["height"] or 0)
 

@@ -12,6 +12,9 @@ from PIL import Image, UnidentifiedImageError
 
 from acp.types import Failure, ImageArray
 
+LONGEST_PATH = 200
+"""Longer ones are cut off in messages."""
+
 EXPECTED = 'a PIL image, an array (H, W, 3) of uint8, a path, {"bytes", "path"} or None'
 
 
@@ -29,7 +32,7 @@ def open_image(value: Any) -> Image.Image:
     """The image of a row, not yet decoded.
 
     Raises:
-        OSError: no such file, or no image in it.
+        OSError: no such file, or no image in it, or one too large to be opened.
     """
     if isinstance(value, Image.Image):
         return value
@@ -37,7 +40,19 @@ def open_image(value: Any) -> Image.Image:
         return Image.fromarray(value)
     if isinstance(value, Mapping):
         value = value["path"] if value.get("bytes") is None else io.BytesIO(value["bytes"])
-    return Image.open(value)
+    try:
+        return Image.open(value)
+    except (Image.DecompressionBombError, ValueError) as error:
+        raise OSError(str(error)) from None
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise OSError(f"{error.strerror}: {_short(str(value))}") from None
+
+
+def _short(text: str) -> str:
+    """Of what was meant to be a path, and may be a whole image in base64."""
+    return repr(text if len(text) <= LONGEST_PATH else f"{text[:40]}...")
 
 
 def image_rgb(value: Any) -> ImageArray | Failure:
@@ -47,7 +62,7 @@ def image_rgb(value: Any) -> ImageArray | Failure:
         return np.asarray(with_profile.convert("RGB"), dtype=np.uint8)
     except UnidentifiedImageError:
         return Failure("the image is in no known format")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return Failure(f"the image cannot be read: {' '.join(str(error).split())}")
 
 
@@ -64,8 +79,15 @@ def stored_image(value: Any) -> dict[str, Any] | None:
             return {"bytes": value["bytes"], "path": value.get("path")}
         value = value["path"]
     if isinstance(value, str | Path):
-        path = Path(value)
-        return {"bytes": path.read_bytes() if path.is_file() else None, "path": str(value)}
+        return {"bytes": _content(Path(value)), "path": str(value)}
     buffer = io.BytesIO()
     open_image(value).save(buffer, format="PNG", compress_level=1)
     return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _content(path: Path) -> bytes | None:
+    """None where nothing can be read: scoring tells why."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError):
+        return None
