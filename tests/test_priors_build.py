@@ -198,6 +198,19 @@ def test_relations_are_kept_as_stated_and_their_pairs_get_geometry(save: Save) -
     assert not any(row["subject"] == row["object"] for row in rows)
 
 
+def test_relations_are_taken_at_their_word(save: Save) -> None:
+    beyond = {**RELATION, "object_box": [150, 30, 400, 50]}
+    same = {**RELATION, "subject": "dog", "object": "dog", "object_box": RELATION["subject_box"]}
+    report, rows = built("relations", save("r.json", [beyond, same, same]))
+    assert not report.left_out
+    stated = [row for row in rows if row["source"] == "stated"]
+    assert [(row["object"], row["dx"] == 0) for row in stated] == [
+        ("bench", False),
+        ("dog", True),
+        ("dog", True),
+    ]
+
+
 def test_visual_genome(save: Save) -> None:
     man = {"names": ["man"], "x": 10, "y": 0, "w": 20, "h": 60}
     hat = {"name": "Hat", "x": 12, "y": 0, "w": 10, "h": 8}

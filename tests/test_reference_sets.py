@@ -162,6 +162,14 @@ def test_similarity_by_name_synonym_and_sense() -> None:
     assert meaning("aeroplane") == "airplane"
 
 
+def test_a_similarity_does_not_depend_on_the_list() -> None:
+    names = [fold_name(name) for name in categories()]
+    whole = CategorySimilarity(names)
+    for name in ("dog", "cup", "no such thing"):
+        alone = [CategorySimilarity([other]).to(name)[0] for other in names[::60]]
+        assert whole.to(name)[::60].tolist() == alone
+
+
 def test_vectors_of_other_names_travel_with_the_file(tmp_path: Path) -> None:
     assert pack_vectors(["dog", "zebra"]) == b""
     vectors = pack_vectors(["quadcopter drone", "dog"])

@@ -93,9 +93,13 @@ def stated_relations(
 
 @dataclass
 class BoxBuilder:
-    """Gathers boxes; what cannot be used is counted in `rejects`."""
+    """Gathers boxes; what cannot be used is counted in `rejects`.
+
+    `anywhere`: boxes may lie beyond their image.
+    """
 
     rejects: Rejects
+    anywhere: bool = False
     names: Names = field(default_factory=Names)
     _image_index: dict[Hashable, int] = field(default_factory=dict)
     _sizes_wh: list[tuple[float, float]] = field(default_factory=list)
@@ -160,7 +164,7 @@ class BoxBuilder:
         if not (w > 0 and h > 0):
             return "box without an area"
         for start, side, full in zip((x, y), (w, h), self._sizes_wh[image], strict=True):
-            spare = max(MOST_OUTSIDE_PX, MOST_OUTSIDE * full)
+            spare = np.inf if self.anywhere else max(MOST_OUTSIDE_PX, MOST_OUTSIDE * full)
             if start < -spare or start + side > full + spare:
                 return "box outside its image"
         return ""

@@ -61,10 +61,13 @@ class _Relations:
 def read_relations(files: Sequence[Path], notify: Notify = unheard) -> Annotations:
     """A plain JSON list of relations with boxes in pixels; see `docs/priors.md`.
 
+    What is stated is taken at its word: a box may lie beyond its image, and two things of a name
+    may have the same box.
+
     Raises:
         AcpError: a file that is no list, or one without a single usable relation.
     """
-    found = _Relations(BoxBuilder(Rejects()))
+    found = _Relations(BoxBuilder(Rejects(), anywhere=True))
     known: dict[int, int | None] = {}
     for path in files:
         if not is_list(path):
@@ -92,6 +95,10 @@ def _add_relation(record: Any, found: _Relations, known: dict[int, int | None], 
     for name_key, box_key in zip(("subject", "object"), _BOXES, strict=True):
         name, box = folded(record[name_key]), record[box_key]
         ends.append(_shared_box(image, name, box, found.builder, known, where))
+    if ends[0] is not None and ends[0] == ends[1]:
+        ends[1] = found.builder.add_box(
+            image, found.builder.names(name), box, f"other {box}", where
+        )
     found.add(ends[0], normal_predicate(record["predicate"]), ends[1], where)
     return None
 

@@ -57,7 +57,8 @@ class CategorySimilarity:
             self._known |= dict(zip(*_unpacked(vectors), strict=True))
         self._meanings = np.array([meaning(name) for name in names], dtype=object)
         found = [self._vector(name) for name in names]
-        self._matrix = np.stack(found) if found else np.zeros((0, 1), np.float32)
+        self._matrix = np.stack(found) if found else np.zeros((0, 1))
+        self._lengths = np.linalg.norm(self._matrix, axis=1)
         self.to = lru_cache(maxsize=4096)(self._to)
 
     def _to(self, name: str) -> Float64Array:
@@ -66,17 +67,21 @@ class CategorySimilarity:
         1 for another spelling or synonym of the same thing; a name without a vector is like itself
         alone.
         """
-        cosine = self._matrix @ self._vector(fold_name(name)) if len(self._matrix) else np.zeros(0)
         same = self._meanings == meaning(fold_name(name))
-        return np.where(same, 1.0, np.clip(cosine.astype(np.float64), 0.0, 1.0))
+        if not len(same):
+            return np.zeros(0)
+        # Sums of products of whole numbers: exact, whatever order and hardware add them up.
+        vector = self._vector(fold_name(name))
+        lengths = self._lengths * np.linalg.norm(vector)
+        cosine = np.divide(self._matrix @ vector, lengths, out=0 * lengths, where=lengths > 0)
+        return np.where(same, 1.0, np.clip(cosine, 0.0, 1.0))
 
     def knows(self, name: str) -> bool:
         """Whether `name` has a vector."""
         return meaning(fold_name(name)) in self._known
 
-    def _vector(self, name: str) -> npt.NDArray[np.float32]:
-        none = np.zeros(next(iter(self._known.values())).shape, np.float32)
-        return self._known.get(meaning(name), none)
+    def _vector(self, name: str) -> Float64Array:
+        return self._known.get(meaning(name), 0 * next(iter(self._known.values())))
 
 
 @cache
@@ -122,12 +127,12 @@ def vocabulary_texts() -> dict[str, str]:
     return {fold_name(category.name): category.noun for category in categories().values()}
 
 
-def _unpacked(data: bytes) -> tuple[list[str], list[npt.NDArray[np.float32]]]:
+def _unpacked(data: bytes) -> tuple[list[str], list[Float64Array]]:
+    """Names and their vectors, whole numbers as float64."""
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-        names, vectors = kept["names"].tolist(), kept["vectors"].astype(np.float32)
-    return names, list(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        return kept["names"].tolist(), list(kept["vectors"].astype(np.float64))
 
 
 @cache
-def _packaged() -> tuple[list[str], list[npt.NDArray[np.float32]]]:
+def _packaged() -> tuple[list[str], list[Float64Array]]:
     return _unpacked(files("acp.data").joinpath(VECTORS).read_bytes())
