@@ -125,6 +125,37 @@ def test_what_is_wrong_is_told(space: str, row: str, message: str) -> None:
         client(space).predict(row, "paper", api_name="/score_json")
 
 
+HOSTILE = "<img src=x><b>![a](http://127.0.0.1:9/a.png)"
+
+
+def test_names_do_not_become_html_or_links(space: str) -> None:
+    objects = [[HOSTILE, 0.1, 0.4, 0, 0.4], ["cat", 0.6, 0.5, 0.2, 0.3]]
+    summary, *_, everything = client(space).predict(
+        {"headers": ["category", "x", "y", "w", "h"], "data": objects},
+        {"headers": ["subject", "predicate", "object"], "data": [[0, "on", 1]]},
+        None,
+        "",
+        "paper",
+        False,
+        api_name="/score",
+    )
+    assert everything["clis_l_reason"] == [f"the box of object 0 ({HOSTILE}) has no area"]
+    assert r"\<img src\=x\>\<b\>\!\[a\]\(http" in summary
+    errors = pytest.importorskip("gradio_client.exceptions")
+    row = {"objects": {"category": ["<b>x</b>"], "bbox": ["<b>y</b>"]}}
+    with pytest.raises(errors.AppError, match="got str '&lt;b&gt;y&lt;/b&gt;'"):
+        client(space).predict(json.dumps(row), "paper", api_name="/score_json")
+
+
+def test_a_pasted_path_of_an_image_is_not_opened(space: str, tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480)).save(tmp_path / "image.png")
+    row = {key: value for key, value in ROW.items() if key not in ("width", "height")}
+    row["image"] = str(tmp_path / "image.png")
+    errors = pytest.importorskip("gradio_client.exceptions")
+    with pytest.raises(errors.AppError, match="expected width and height beside boxes in pixels"):
+        client(space).predict(json.dumps(row), "paper", api_name="/score_json")
+
+
 START = """
 import os, sys
 pipes = [os.dup2(int(fd), 100 + place) for place, fd in enumerate(sys.argv[1:3])]

@@ -7,7 +7,9 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,7 +110,7 @@ def score(
     try:
         result = score_row(row, variant, with_image and image is not None)
     except AcpError as error:
-        raise gr.Error(str(error).removeprefix("rows[0].")) from None
+        raise _told(error) from None
     details = result["explanation"][0]
     return _summary(result), _lines(details), _pictures(row, details), _plain(result)
 
@@ -116,9 +118,26 @@ def score(
 def score_json(row: str, variant: str = "paper") -> dict[str, Any]:
     """CLIS-L of a row of the metric, written as JSON."""
     try:
-        return _plain(score_row(json.loads(row), variant, with_image=False))
+        return _plain(score_row(_parsed(row), variant, with_image=False))
     except (AcpError, ValueError) as error:
-        raise gr.Error(str(error)) from None
+        raise _told(error) from None
+
+
+def _parsed(text: str) -> Any:
+    """A pasted row, without its image: a path would be one of this machine."""
+    row = json.loads(text)
+    return {**row, "image": None} if isinstance(row, dict) else row
+
+
+def _told(error: Exception) -> gr.Error:
+    """As text: the page takes messages for HTML, and names of the row may be in them."""
+    text = html.escape(str(error).removeprefix("rows[0]."), quote=False)
+    return gr.Error(text, print_exception=False)
+
+
+def _verbatim(text: str) -> str:
+    """Text that Markdown shows as it stands: no link, image or tag comes of it."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _plain(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +150,9 @@ def _summary(result: Mapping[str, Any]) -> str:
     for name, title in names.items():
         value, reason = result[name][0], result.get(f"{name}_reason", [None])[0]
         if value is not None:
-            lines.append(f"**{title} {value:.1f}**" + (f" ({reason})" if reason else ""))
+            lines.append(f"**{title} {value:.1f}**" + (f" ({_verbatim(reason)})" if reason else ""))
         elif reason and "not asked" not in reason:
-            lines.append(f"**{title}: none** ({reason})")
+            lines.append(f"**{title}: none** ({_verbatim(reason)})")
     return "  \n".join(lines) or "Nothing to score."
 
 
@@ -205,10 +224,9 @@ def add_relation(relations: Table, subject: Any, predicate: str, other: Any) -> 
 def read_json(text: str) -> tuple[list[list[Any]], list[list[Any]], str]:
     """The tables of a pasted row; pixels become shares of the image."""
     try:
-        row = json.loads(text)
-        columns = columns_of([row])
+        columns = columns_of([_parsed(text)])
     except (AcpError, ValueError) as error:
-        raise gr.Error(str(error).removeprefix("rows[0].")) from None
+        raise _told(error) from None
     names, predicates = columns.category, columns.predicate
     boxes = columns.boxes_xywhn().round(4).tolist()
     objects = [[names.names[c], *box] for c, box in zip(names.codes, boxes, strict=True)]
