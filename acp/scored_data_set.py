@@ -72,6 +72,8 @@ def score_data_set(
             option is wrong.
     """
     check_out(out)
+    if out.exists() and out.resolve() == Path(name).expanduser().resolve():
+        raise AcpError(f"{out}: is what is scored; choose another --out")
     if not re.fullmatch(r"\w+([.-]\w+)*", split):
         raise AcpError(f"split: expected a name such as train, got {split!r}")
     staged = out.with_name(f".{out.name}.partial")

@@ -182,6 +182,17 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_scored_data_set_is_not_replaced_by_its_own_scores(tmp_path: Path) -> None:
+    row = {"objects": {"category": ["cat"], "bbox": [[0.1, 0.1, 0.5, 0.5]]}}
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    rows.write_text(json.dumps(row))
+    score_data_set(str(rows), out, ScoreOptions.of(), plot=False)
+    before = sorted(path.stat().st_mtime_ns for path in out.rglob("*"))
+    with pytest.raises(AcpError, match="is what is scored"):
+        score_data_set(str(out), out, ScoreOptions.of(), plot=False)
+    assert sorted(path.stat().st_mtime_ns for path in out.rglob("*")) == before
+
+
 def test_the_command_tells_means_and_reasons(built: Path, tmp_path: Path) -> None:
     from acp.cli import app
 

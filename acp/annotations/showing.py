@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acp.clis.predicates import canonical, geometry_of
-from acp.clis.similarity import CategorySimilarity, fold_name, meaning
+from acp.clis.similarity import CLOSE, CategorySimilarity, fold_name, meaning
 from acp.errors import AcpError
 from acp.priors import Priors, default_priors
 from acp.vocabulary import nearest
@@ -85,17 +85,14 @@ def lines(shown: Shown) -> Iterator[str]:
         near = difflib.get_close_matches(wording, priors.table.predicates, n=3)
         hint = f"; the nearest known: {', '.join(near)}" if near else ""
         yield f"note        no pair has the predicate {predicate!r}{hint}"
+    alike = _alike(priors, subject) & _alike(priors, object_, of_object=True) & named
     yield _count("exact", _exact(shown), priors)
-    for least in (0.8, 0.6):
-        sets = priors.reference_sets([shown.triple], min_similarity=least)
-        mask = np.zeros(len(priors), dtype=bool)
-        if sets.level[0] in ("triple", "similar"):
-            mask[sets.rows] = True
-        yield _count(f"similar {least}", mask, priors)
+    yield _count("similar", alike, priors) + f", both categories by {CLOSE}"
     yield _count("predicate", named, priors)
     yield _count("geometry", placed, priors) + f', of "{place}"'
     yield f"answered by {shown.answer}"
-    yield f"references  {len(shown.rows)}, confidence {shown.confidence:.4g}"
+    only = " stated ones" if priors.stated[shown.rows].all() and priors.stated.any() else ""
+    yield f"references  {len(shown.rows)}{only}, confidence {shown.confidence:.4g}"
     kinds = Counter(" ".join(priors.triple(int(row))) for row in shown.rows)
     for name, count in kinds.most_common(MOST_SIMILAR):
         yield f"{count:>10}  {name}"
@@ -107,6 +104,13 @@ def _count(what: str, mask: BoolArray, priors: Priors) -> str:
     stated = int((mask & priors.stated).sum())
     total = int(mask.sum())
     return f"{what:<12}{total} ({stated} stated, {total - stated} geometric)"
+
+
+def _alike(priors: Priors, name: str, of_object: bool = False) -> BoolArray:
+    """Pairs whose subject, or object, is like `name`."""
+    table = priors.table
+    close = CategorySimilarity(table.names, table.vectors).to(name) >= CLOSE
+    return np.asarray(close[table.object if of_object else table.subject])
 
 
 def _exact(shown: Shown) -> BoolArray:
