@@ -1,6 +1,8 @@
 """How well CLIS-L tells real layouts from wrong ones, cross-validated on NSR-1K's real layouts.
 
     python benchmarks/clis_l_quality.py --nsr1k nsr1k_spatial_train.json [--folds 5] [--seed 0]
+    python benchmarks/clis_l_quality.py --nsr1k nsr1k_spatial_train.json --ablations
+    python benchmarks/clis_l_quality.py --nsr1k nsr1k_spatial_train.json --coco instances.json
 
 References and test layouts come from different images. Every column scores the same layouts:
 
@@ -18,14 +20,20 @@ References and test layouts come from different images. Every column scores the 
 
 A pair that a column has no references for scores 0, as the authors' code does, and loses the swap
 check; in brackets, the figures over the pairs that `reference` covers.
+
+`--ablations` compares parts of `paper` instead; `--coco` keeps NSR-1K as references and tests other
+pairs: those of annotated boxes of two categories, with each of the predicates that holds of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +43,10 @@ from acp.clis.batch import score_geometry
 from acp.clis.deviations import paper_weights
 from acp.clis.features import features_of, pair_geometry
 from acp.clis.pairs import score_pairs
+from acp.clis.predicates import holds as holds_of
 from acp.clis.predicates import sided
 from acp.clis.references import priors_of_records
+from acp.clis.terms import Weights
 from acp.priors import Priors
 from acp.seeds import rng
 
@@ -51,6 +61,8 @@ PREDICATES = {
     "next to": "next to",
 }
 JITTER, RESIZE = 0.25, 0.2
+LEAST_AREA = 0.002
+LITTLE = dict.fromkeys(("size", "distance", "direction"), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,28 @@ def load(path: Path) -> tuple[Pairs, npt.NDArray[np.int64]]:
     triples = [(r["obj1"][0], PREDICATES[r["relation"]], r["obj2"][0]) for r in records]
     boxes = [np.array([r[key][1] for r in records], dtype=np.float64) for key in ("obj1", "obj2")]
     return Pairs(tuple(triples), *boxes), np.array([r["image_id"] for r in records])
+
+
+def load_coco(path: Path) -> Pairs:
+    """Pairs of annotated boxes of different categories, with every predicate that they fit."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    names = {each["id"]: each["name"] for each in data["categories"]}
+    sizes = {each["id"]: np.array([each["width"], each["height"]] * 2) for each in data["images"]}
+    of_image: defaultdict[int, list[tuple[str, Array]]] = defaultdict(list)
+    for each in data["annotations"]:
+        box = np.array(each["bbox"]) / sizes[each["image_id"]]
+        if not each.get("iscrowd") and box[2:].prod() >= LEAST_AREA:
+            of_image[each["image_id"]].append((names[each["category_id"]], box))
+    both = [
+        (a, b) for boxes in of_image.values() for a, b in permutations(boxes, 2) if a[0] != b[0]
+    ]
+    subject, object_ = (np.stack([pair[place][1] for pair in both]) for place in (0, 1))
+    found = []
+    for word in PREDICATES.values():
+        at = np.flatnonzero(holds_of(word, *(b.astype(np.float32) for b in (subject, object_))))
+        found += [((both[i][0][0], word, both[i][1][0]), subject[i], object_[i]) for i in at]
+    triples, *boxes = zip(*found, strict=True)
+    return Pairs(triples, *(np.stack(each) for each in boxes))
 
 
 # Layouts to tell apart ------------------------------------------------------------------------
@@ -167,22 +201,43 @@ def holds(pairs: Pairs) -> npt.NDArray[np.bool_]:
 # Columns --------------------------------------------------------------------------------------
 
 
-def columns(known: Pairs) -> dict[str, Scorer]:
-    """What is compared, with these layouts as references."""
+def priors_of(known: Pairs) -> Priors:
+    """These layouts as references."""
     names = ("subject", "predicate", "object")
     boxes = (known.subject.tolist(), known.object.tolist())
-    priors = priors_of_records(
+    return priors_of_records(
         [
             {**dict(zip(names, triple, strict=True)), "subject_box": a, "object_box": b}
             for triple, a, b in zip(known.triples, *boxes, strict=True)
         ]
     )
+
+
+def columns(known: Pairs) -> dict[str, Scorer]:
+    """What is compared, with these layouts as references."""
+    priors = priors_of(known)
     return {
         "paper": lambda pairs: clis_l(pairs, priors, "paper"),
         "reference": lambda pairs: clis_l(pairs, priors, "reference"),
-        "paper, average": lambda pairs: average(pairs, priors),
+        "paper, average": lambda pairs: plain(pairs, priors),
         "Max-IoU": lambda pairs: max_iou(pairs, priors, known),
         "acp": lambda pairs: clis_l(pairs, priors, "acp"),
+    }
+
+
+def ablations(known: Pairs) -> dict[str, Scorer]:
+    """`paper` and what it is without something; `reference` says what it covers."""
+    priors = priors_of(known)
+    only = {name: Weights(**{**LITTLE, name: 1.0}) for name in LITTLE}
+    return {
+        "paper": lambda pairs: plain(pairs, priors, over="percentile"),
+        "reference": lambda pairs: clis_l(pairs, priors, "reference"),
+        "average": lambda pairs: plain(pairs, priors),
+        "average of the predicate": lambda pairs: plain(pairs, priors, any_categories=True),
+        **{
+            f"{part} alone": partial(plain, priors=priors, weights=weights, over="percentile")
+            for part, weights in only.items()
+        },
     }
 
 
@@ -198,9 +253,19 @@ def clis_l(pairs: Pairs, priors: Priors, variant: str) -> Array:
     return score_geometry(geometry, group, triples, sets, priors, variant).total
 
 
-def average(pairs: Pairs, priors: Priors) -> Array:
+def plain(
+    pairs: Pairs,
+    priors: Priors,
+    weights: Weights | None = None,
+    over: str = "average",
+    any_categories: bool = False,
+) -> Array:
+    """`paper`, with other weights, the mean over references, or those of any categories."""
     triples, group = groups(pairs)
-    sets = priors.reference_sets(triples)
+    asked = [
+        ("", predicate, "") if any_categories else (s, predicate, o) for s, predicate, o in triples
+    ]
+    sets = priors.reference_sets(asked)
     return score_pairs(
         features_of(pair_geometry(pairs.subject, pairs.object)),
         group,
@@ -208,8 +273,8 @@ def average(pairs: Pairs, priors: Priors) -> Array:
         sets,
         np.array([not sided(predicate) for _, predicate, _ in triples]),
         "paper",
-        weights=paper_weights(priors),
-        over="average",
+        weights=weights or paper_weights(priors),
+        over=over,
     ).total
 
 
@@ -237,10 +302,13 @@ def overlap(box: Array, others: Array) -> Array:
 # Figures --------------------------------------------------------------------------------------
 
 
-def cross_validated(
-    pairs: Pairs, images: npt.NDArray[np.int64], folds: int, seed: int
-) -> dict[str, dict[str, Array]]:
-    """Scores (N,) by column and by kind of layout, from references of other images."""
+Columns = Callable[[Pairs], dict[str, Scorer]]
+Scores = dict[str, dict[str, Array]]
+"""Scores (N,) by column and by kind of layout."""
+
+
+def kinds_of(pairs: Pairs, seed: int) -> dict[str, Pairs]:
+    """Real layouts and what is to be told from them."""
     kinds = {
         "real": pairs,
         "swapped": pairs.placed(pairs.object, pairs.subject),
@@ -249,16 +317,32 @@ def cross_validated(
         "broken": broken(pairs),
     }
     kinds["kept anywhere"], kinds["broken anywhere"] = anywhere(pairs, seed)
-    unique = np.unique(images)
+    return kinds
+
+
+def cross_validated(
+    pairs: Pairs, images: npt.NDArray[np.int64], compared: Columns, folds: int, seed: int
+) -> Scores:
+    """Scores from references of other images."""
+    kinds, unique = kinds_of(pairs, seed), np.unique(images)
     fold = rng(seed, "folds").permutation(len(unique))[np.searchsorted(unique, images)] % folds
-    scores: dict[str, dict[str, Array]] = {}
+    scores: Scores = {}
     for number in range(folds):
         test = np.flatnonzero(fold == number)
-        for name, scorer in columns(pairs.take(np.flatnonzero(fold != number))).items():
+        for name, scorer in compared(pairs.take(np.flatnonzero(fold != number))).items():
             for kind, layouts in kinds.items():
                 of_column = scores.setdefault(name, {})
                 of_column.setdefault(kind, np.empty(len(fold)))[test] = scorer(layouts.take(test))
     return scores
+
+
+def tested(known: Pairs, pairs: Pairs, compared: Columns, seed: int) -> Scores:
+    """Scores of other pairs, from all references."""
+    kinds = kinds_of(pairs, seed)
+    return {
+        name: {kind: scorer(layouts) for kind, layouts in kinds.items()}
+        for name, scorer in compared(known).items()
+    }
 
 
 def share_above(real: Array, wrong: Array) -> float:
@@ -302,15 +386,31 @@ def report(
     return lines
 
 
+def kept_at_50(scores: Scores) -> str:
+    """What a threshold of 50 on `acp` keeps."""
+    shares = {kind: f"{(of >= 50).mean():.0%}" for kind, of in scores["acp"].items()}
+    return "at 50, acp keeps " + ", ".join(f"{share} {kind}" for kind, share in shares.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--nsr1k", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of folds and of wrong layouts")
+    parser.add_argument("--ablations", action="store_true", help="compare parts of paper")
+    parser.add_argument("--coco", type=Path, help="test pairs of this file instead")
     arguments = parser.parse_args()
-    pairs, images = load(arguments.nsr1k)
-    scores = cross_validated(pairs, images, arguments.folds, arguments.seed)
+    known, images = load(arguments.nsr1k)
+    compared = ablations if arguments.ablations else columns
+    if arguments.coco:
+        pairs = load_coco(arguments.coco)
+        scores = tested(known, pairs, compared, arguments.seed)
+    else:
+        pairs = known
+        scores = cross_validated(known, images, compared, arguments.folds, arguments.seed)
     print("\n".join(report(scores, pairs.predicates)))
+    if "acp" in scores:
+        print(f"\n{kept_at_50(scores)}")
 
 
 if __name__ == "__main__":

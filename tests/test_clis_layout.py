@@ -17,6 +17,7 @@ from acp.clis.layout import score_layouts
 from acp.clis.pairs import PAPER_WEIGHTS, score_pairs
 from acp.clis.predicates import INVERSES, PREDICATES, canonical, holds
 from acp.clis.references import priors_of_records
+from acp.clis.terms import Weights
 from acp.priors import Priors, default_priors
 from acp.types import FloatArray, Relation
 
@@ -334,6 +335,8 @@ def test_unknown_variants_are_named(priors: Priors) -> None:
         score_one([("cat", "next to", "dog", *LEFT_RIGHT)], variant="acp")
     with pytest.raises(ValueError, match='expected "percentile" or "average"'):
         score_one([("cat", "next to", "dog", *LEFT_RIGHT)], over="max")
+    with pytest.raises(ValueError, match="expected numbers above 0"):
+        score_one([("cat", "next to", "dog", *LEFT_RIGHT)], weights=Weights(1.0, 1.0, 0.0))
 
 
 LEFT_RIGHT = LEFT, RIGHT

@@ -66,19 +66,23 @@ def score_pairs(
         may_mirror: of each set, whether its references count mirrored left-right too, (G,);
             `reference` always mirrors.
         variant: "paper" or "reference".
-        weights: what the three similarities count; None: what the variant has without priors.
+        weights: what the three similarities count, each above 0; None: what the variant has
+            without priors.
         over: "percentile", or "average" over the references (`nearest` is then -1).
         block: candidates times references that are scored at a time; changes no score.
 
     Raises:
-        ValueError: another variant, or another `over`.
+        ValueError: another variant, another `over`, or a weight that is not above 0.
     """
     if variant not in ("paper", "reference"):
         raise ValueError(f'variant {variant!r}: score_pairs knows "paper" and "reference"')
     if over not in ("percentile", "average"):
         raise ValueError(f'over {over!r}: expected "percentile" or "average"')
-    default = CODE_WEIGHTS if variant == "reference" else PAPER_WEIGHTS
-    shares = (weights or default).shares()
+    if weights is None:
+        weights = CODE_WEIGHTS if variant == "reference" else PAPER_WEIGHTS
+    if not min(weights) > 0:
+        raise ValueError(f"weights {tuple(weights)}: expected numbers above 0")
+    shares = weights.shares()
     of_candidate = np.asarray(group, np.int64)
     references = replace(references, area_ratio=references.area_ratio * sets.area_factor)
     mirrored = np.asarray(may_mirror, bool) | (variant == "reference")
