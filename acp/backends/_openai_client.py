@@ -12,12 +12,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from PIL import Image
 from pydantic import Field
 
-from acp.backends.base import BackendOptions
+from acp.backends.base import Backend, BackendOptions
 from acp.errors import AcpError, MissingRequirementError
 from acp.types import Failure, ImageArray, ModelInfo
 
@@ -160,6 +160,32 @@ class ChatClient:
             return Failure(f"the server answered {error.status_code}: {_message(error)}")
         except (openai.APIError, ValueError) as error:
             return Failure(f"the server's answer makes no sense: {_message(error)}")
+
+
+class Served(Backend):
+    """Base of the backends behind a server."""
+
+    name = "openai"
+    modules: ClassVar[Mapping[str, str]] = MODULES
+    speed_only = SPEED_ONLY
+    chunk = 256
+    options: OpenAIOptions
+
+    def __init__(self, options: Any = None, kind: str = "") -> None:
+        """`kind` is what it serves as, for messages."""
+        super().__init__(options)
+        self._client = ChatClient(self.options, f"{kind} 'openai'")
+
+    def load(self) -> None:
+        """Ask the server once, so that one that is down is told at once.
+
+        Raises:
+            AcpError: it cannot be reached, or refuses.
+        """
+        _ = self._client.served_model
+
+    def info(self) -> ModelInfo:
+        return self._client.info()
 
 
 def data_url(image_rgb: ImageArray, image_format: str) -> str:

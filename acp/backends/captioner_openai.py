@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import Field
 
-from acp.backends._openai_client import MODULES, SPEED_ONLY, ChatClient, OpenAIOptions, data_url
+from acp.backends._openai_client import OpenAIOptions, Served, data_url
 from acp.backends.base import Captioner, CaptionRequest
-from acp.types import Failure, ModelInfo
+from acp.types import Failure
 
 
 class OpenAICaptionerOptions(OpenAIOptions):
@@ -20,31 +20,17 @@ class OpenAICaptionerOptions(OpenAIOptions):
     )
 
 
-class OpenAICaptioner(Captioner):
+class OpenAICaptioner(Served, Captioner):
     """Sends each image as a data URL."""
 
-    name = "openai"
     summary = "multimodal model of any OpenAI-compatible server"
-    modules: ClassVar[Mapping[str, str]] = MODULES
-    speed_only = SPEED_ONLY
-    chunk = 256
     options_type = OpenAICaptionerOptions
     options: OpenAICaptionerOptions
 
-    def __init__(self, options: OpenAICaptionerOptions | None = None) -> None:
-        super().__init__(options)
-        self._client = ChatClient(self.options, "captioner 'openai'")
-
-    def load(self) -> None:
-        """Ask the server once, so that one that is down is told at once.
-
-        Raises:
-            AcpError: it cannot be reached, or refuses.
-        """
-        _ = self._client.served_model
-
-    def info(self) -> ModelInfo:
-        return self._client.info()
+    def __init__(
+        self, options: OpenAICaptionerOptions | None = None, kind: str = "captioner"
+    ) -> None:
+        super().__init__(options, kind)
 
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
         return self._client.chat_all(requests, self._one)

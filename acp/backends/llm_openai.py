@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
-from acp.backends._openai_client import MODULES, SPEED_ONLY, ChatClient, OpenAIOptions
+from acp.backends._openai_client import OpenAIOptions, Served
 from acp.backends.base import LLM, CompletionRequest
-from acp.types import Failure, ModelInfo
+from acp.types import Failure
 
 
 class OpenAILLMOptions(OpenAIOptions):
@@ -19,31 +19,15 @@ class OpenAILLMOptions(OpenAIOptions):
     temperature: float = Field(1.0, ge=0, le=2, description="of sampling; 0 takes the likeliest")
 
 
-class OpenAILLM(LLM):
+class OpenAILLM(Served, LLM):
     """Asks for JSON by `response_format`, and checks what comes."""
 
-    name = "openai"
     summary = "any OpenAI-compatible server (vLLM, SGLang, llama.cpp, Ollama, OpenAI)"
-    modules: ClassVar[Mapping[str, str]] = MODULES
-    speed_only = SPEED_ONLY
-    chunk = 256
     options_type = OpenAILLMOptions
     options: OpenAILLMOptions
 
     def __init__(self, options: OpenAILLMOptions | None = None, kind: str = "llm") -> None:
-        super().__init__(options)
-        self._client = ChatClient(self.options, f"{kind} 'openai'")
-
-    def load(self) -> None:
-        """Ask the server once, so that one that is down is told at once.
-
-        Raises:
-            AcpError: it cannot be reached, or refuses.
-        """
-        _ = self._client.served_model
-
-    def info(self) -> ModelInfo:
-        return self._client.info()
+        super().__init__(options, kind)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
         return self._client.chat_all(requests, self._one)
