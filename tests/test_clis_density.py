@@ -325,7 +325,7 @@ def test_it_beats_the_other_variants_on_real_layouts(shared_data: Path) -> None:
     quality = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(quality)
     pairs, images = quality.load(shared_data / "nsr1k_spatial_train.json")
-    scores = quality.cross_validated(pairs, images, folds=3, seed=9)
+    scores = quality.cross_validated(pairs, images, quality.columns, folds=3, seed=9)
     assert np.isfinite(scores["acp"]["real"]).all()
     for check, (figure, real, wrong) in quality.ROWS.items():
         value = {name: figure(each[real], each[wrong]) for name, each in scores.items()}

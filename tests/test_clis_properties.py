@@ -9,7 +9,7 @@ from typing import Any
 import clis_rederivation as slow
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from acp.clis.batch import LayoutBatch, score_batch
@@ -280,11 +280,14 @@ def few_priors() -> Priors:
 
 @settings(deadline=None, max_examples=300)
 @given(pair=st.tuples(any_box, any_box), variant=st.sampled_from((*VARIANTS, "acp")))
+@example(pair=((0.0, 0.0, 1e6, 1e6), (0.0, 0.0, 5e-324, 1e-160)), variant="paper")
+@example(pair=((0.0, 0.0, 1e6, 1e6), (1e6, 1e6, 1e-100, 1e-100)), variant="paper")
+@example(pair=((0.0, 0.0, 1e-100, 1e-100), (1e6, 1e6, 1e-100, 1e-100)), variant="acp")
 @pytest.mark.filterwarnings("error")
 def test_any_box_is_scored_or_refused(pair: Pair, variant: str, few_priors: Priors) -> None:
     found = score_batch(one_image(pair), few_priors, variant)
     refused = not all(
-        all(abs(value) <= 1e6 for value in each) and each[2] > 0 and each[3] > 0 for each in pair
+        all(abs(value) <= 1e6 for value in each) and min(each[2:]) >= 1e-100 for each in pair
     )
     assert bool(found.reason[0]) == bool(found.image_reason[0]) == refused
     for name in COLUMNS:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acp.clis import score
 from acp.clis.similarity import CategorySimilarity, fold_name, meaning, pack_vectors, weight_of
 from acp.errors import AcpError
 from acp.priors import LEVELS, PREDICATES, Priors, default_priors, write_priors
@@ -179,6 +180,20 @@ def test_vectors_of_other_names_travel_with_the_file(tmp_path: Path) -> None:
     found = CategorySimilarity(["airplane"], vectors).to("quadcopter drone")
     assert 0.2 < found[0] < 0.8
     assert priors.reference_sets([("quadcopter_drone", "above", "dog")]).level == ("triple",)
+
+
+def test_an_image_says_what_answered_for_its_weakest_relation(priors: Priors) -> None:
+    rows = {
+        "objects": {
+            "category": ["dog", "frisbee", "zebra"],
+            "bbox": [[0.1, 0.1, 0.2, 0.2], [0.5, 0.1, 0.1, 0.1], [0.1, 0.6, 0.3, 0.3]],
+        },
+        "relations": {"subject": [0, 2], "predicate": ["catches"] * 2, "object": [1, 1]},
+    }
+    bare = {"objects": rows["objects"]}
+    result = score([rows, bare], priors=priors.table.origin)
+    assert result["clis_l_level"] == ["predicate", None]
+    assert result["clis_l_references"] == [4, 0]
 
 
 def test_weights_are_powers() -> None:

@@ -28,6 +28,8 @@ PARTS = ("total", "size", "distance", "direction")
 NO_RELATIONS = "no relations"
 MOST = 1e6
 """A box with a coordinate beyond so many image sides is no box."""
+LEAST = 1e-100
+"""A side below it is none: ratios of areas would leave the range of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ class LayoutResults:
     also below 0, NaN where it is not scored; `confidence`; `references`, how many there are;
     `nearest`, the row of the priors that the percentile chose, -1 for none; `level`, what answered
     (see `acp.priors`); `reason`, empty or why it is not scored. Of each image, (I,), with the
-    prefix `image_`: means of its relations weighted by confidence, and the least confidence.
+    prefix `image_`: means of its relations weighted by confidence, and the least confidence, with
+    the level, the number of references and the nearest one of the relation that has it (the first
+    of several); "", 0 and -1 without relations.
     """
 
     total: Float64Array
@@ -76,6 +80,9 @@ class LayoutResults:
     image_distance: Float64Array
     image_direction: Float64Array
     image_confidence: Float64Array
+    image_level: tuple[str, ...]
+    image_references: IntArray
+    image_nearest: IntArray
     image_reason: tuple[str, ...]
 
 
@@ -185,7 +192,7 @@ def score_geometry(
 def refusals(batch: LayoutBatch) -> BoolArray:
     """Which boxes are none, (B,): not finite, far out of all bounds, or without a side."""
     boxes = batch.boxes_xywhn
-    return np.asarray(~((np.abs(boxes) <= MOST).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)))
+    return np.asarray(~((np.abs(boxes) <= MOST).all(axis=1) & (boxes[:, 2:] >= LEAST).all(axis=1)))
 
 
 def _refusal(batch: LayoutBatch, box: int) -> str:
@@ -193,7 +200,7 @@ def _refusal(batch: LayoutBatch, box: int) -> str:
     values, name = batch.boxes_xywhn[box], batch.names[batch.category[box]]
     if not np.isfinite(values).all():
         what = "is not finite"
-    elif (values[2:] <= 0).any():
+    elif (values[2:] < LEAST).any():
         what = "has no area"
     else:
         what = "is out of all bounds"
@@ -214,6 +221,7 @@ def _images(
     }
     found["confidence"] = np.full(count, np.inf)
     np.minimum.at(found["confidence"], of, confidence)
+    images = _of_the_weakest(relations, of, count)
     reason = np.full(count, "", dtype=object)
     reason[np.bincount(of, minlength=count) == 0] = NO_RELATIONS
     # The last of them that is written is the first: a box that was refused, else no references.
@@ -223,5 +231,24 @@ def _images(
     for values in found.values():
         values[reason.astype(bool)] = 0.0 if variant == "reference" else np.nan
         values[of[refused]] = np.nan
-    images: dict[str, Any] = {f"image_{name}": values for name, values in found.items()}
+    images |= {f"image_{name}": values for name, values in found.items()}
     return images | {"image_reason": tuple(reason.tolist())}
+
+
+def _of_the_weakest(relations: dict[str, Any], of: IntArray, count: int) -> dict[str, Any]:
+    """What answered for the relation of least confidence of each image."""
+    order = np.lexsort((relations["confidence"], of))  # stable: the first of several
+    having, first = np.unique(of[order], return_index=True)
+    weakest = order[first]
+    level = np.full(count, "", dtype=object)
+    level[having] = relations["level"][weakest]
+    references, nearest = np.zeros(count, np.int64), np.full(count, -1, np.int64)
+    references[having], nearest[having] = (
+        relations["references"][weakest],
+        relations["nearest"][weakest],
+    )
+    return {
+        "image_level": tuple(level.tolist()),
+        "image_references": references,
+        "image_nearest": nearest,
+    }

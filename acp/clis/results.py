@@ -15,6 +15,8 @@ from acp.priors import Priors
 
 PARTS = ("size", "distance", "direction", "confidence")
 LAYOUT_SCORES = ("clis_l", *(f"clis_l_{part}" for part in PARTS))
+ANSWERED = ("clis_l_level", "clis_l_references")
+"""What answered for the relation of least confidence."""
 IMAGE_SCORES = ("clis_i", "clis_i_global")
 GEOMETRY = ("subject_w", "subject_h", "object_w", "object_h", "dx", "dy")
 
@@ -39,6 +41,8 @@ def not_asked(columns: RowColumns, components: Iterable[str]) -> Lists:
     for component in components:
         names = LAYOUT_SCORES if component == "layout" else IMAGE_SCORES
         lists |= {name: [None] * len(columns) for name in names}
+        if component == "layout":
+            lists |= {name: [None] * len(columns) for name in ANSWERED}
         lists[f"{names[0]}_reason"] = [f"component {component!r} not asked for"] * len(columns)
         if component == "image":
             counts = np.diff(columns.box_starts).tolist()
@@ -51,6 +55,8 @@ def layout_lists(results: LayoutResults) -> Lists:
     lists: Lists = {"clis_l": with_none(results.image_total)}
     for part in PARTS:
         lists[f"clis_l_{part}"] = with_none(getattr(results, f"image_{part}"))
+    lists["clis_l_level"] = [level or None for level in results.image_level]
+    lists["clis_l_references"] = results.image_references.tolist()
     lists["clis_l_reason"] = [reason or None for reason in results.image_reason]
     return lists
 

@@ -45,10 +45,10 @@ Args:
 
 Returns:
     Lists with one entry a row: `clis_l`, `clis_l_size`, `clis_l_distance`, `clis_l_direction`,
-    `clis_l_confidence`, `clis_l_reason`, `clis_i`, `clis_i_global`, `clis_i_instances`,
-    `clis_i_reason`, `clis`; the mean of each score as `mean_*`; how many have none as
-    `unscored_*`; and what they were made with. Scores are 0-100 (CLIS-L from -100), None where
-    there is none.
+    `clis_l_confidence`, `clis_l_level`, `clis_l_references`, `clis_l_reason`, `clis_i`,
+    `clis_i_global`, `clis_i_instances`, `clis_i_reason`, `clis`; the mean of each score as
+    `mean_*`; how many have none as `unscored_*`; and what they were made with. Scores are 0-100
+    (CLIS-L from -100), None where there is none.
 
 Examples:
     >>> clis = evaluate.load("clis")
