@@ -37,6 +37,13 @@ class Composite(Scorer):
         for part in self.parts.values():
             part.load()
 
+    def unload(self) -> None:
+        for part in self.parts.values():
+            part.unload()
+
+    def model_keys(self) -> frozenset[str]:
+        return frozenset[str]().union(*(part.model_keys() for part in self.parts.values()))
+
 
 def image_request(request: ScoreRequest) -> ImageRequest:
     """What a scene graph says of its image: the caption, and "brown dog" for each object."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
+from acp.backends._batches import Batches
 from acp.backends._local_models import LocalModel
 from acp.types import Failure
 
@@ -83,7 +84,7 @@ def in_batches(
     requests: Sequence[R],
     limit: Callable[[R], int],
     length: Callable[[R], int],
-    batch_size: int,
+    batches: Batches,
     answer: Callable[[Sequence[R]], Sequence[str | Failure]],
 ) -> list[str | Failure]:
     """`answer` of batches of requests, in the order of the requests.
@@ -91,35 +92,18 @@ def in_batches(
     Requests of a batch have the same `limit` of new tokens and a like `length`, by which batches
     pad little.
 
-    A batch that does not go through (out of memory, an image that the processor refuses) is tried
-    again in halves; what fails alone is a `Failure`.
+    Raises:
+        AcpError: a single request does not fit into memory.
     """
     found: dict[int, str | Failure] = {}
     order = sorted(
         range(len(requests)), key=lambda place: (limit(requests[place]), length(requests[place]))
     )
-    groups = ([*places] for _, places in groupby(order, key=lambda place: limit(requests[place])))
-    batches = (
-        group[start : start + batch_size]
-        for group in groups
-        for start in range(0, len(group), batch_size)
-    )
-    for places in batches:
-        answers = _in_halves([requests[place] for place in places], answer)
+    for _, group in groupby(order, key=lambda place: limit(requests[place])):
+        places = [*group]
+        answers = batches.run([requests[place] for place in places], answer)
         found.update(zip(places, answers, strict=True))
     return [found[place] for place in range(len(requests))]
-
-
-def _in_halves(
-    requests: Sequence[R], answer: Callable[[Sequence[R]], Sequence[str | Failure]]
-) -> list[str | Failure]:
-    try:
-        return [*answer(requests)]
-    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
-        if len(requests) == 1:
-            return [Failure(" ".join(f"{type(error).__name__}: {error}".split())[:200])]
-    middle = len(requests) // 2
-    return _in_halves(requests[:middle], answer) + _in_halves(requests[middle:], answer)
 
 
 def chats(

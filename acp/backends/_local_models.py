@@ -25,8 +25,10 @@ from acp.torch_tools import no_progress_bars
 from acp.types import ModelInfo
 
 MEND = "pip install 'auto-cherry-picker[gpu]'"
+OUT_OF_MEMORY = "use a smaller model, or `residency: one` in the recipe"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
+_CONFIGS = ("config.json", "model_index.json", "modular_model_index.json")
 
 
 class LocalModelOptions(BackendOptions):
@@ -41,7 +43,9 @@ class LocalModelOptions(BackendOptions):
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; only for one you have read"
     )
-    batch_size: int = Field(8, ge=1, description="requests of a forward; speed only")
+    batch_size: int = Field(
+        8, ge=1, description="most requests of a forward; halved where memory runs out; speed only"
+    )
 
 
 SPEED_ONLY = frozenset({"batch_size", "device"})
@@ -69,7 +73,8 @@ def _hub_info(model: str, revision: str) -> ModelInfo:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = try_to_load_from_cache(model, "config.json", revision=revision)
+        files = (try_to_load_from_cache(model, name, revision=revision) for name in _CONFIGS)
+        cached = next((file for file in files if isinstance(file, str)), None)
     except HFValidationError:
         raise AcpError(f"model {model!r}: neither a folder nor an id on the Hub") from None
     if isinstance(cached, str) and (_COMMIT.fullmatch(revision) or constants.HF_HUB_OFFLINE):
@@ -100,11 +105,12 @@ def folder_revision(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        for path in sorted(folder.iterdir()):
-            if path.suffix in {".json", ".jinja", ".model", ".txt"}:
-                digest.update(f"{path.name}\0".encode() + path.read_bytes())
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.suffix in {".json", ".jinja", ".model", ".py", ".txt"}:
+                digest.update(f"{name}\0".encode() + path.read_bytes())
             elif path.suffix in {".safetensors", ".bin", ".gguf"}:
-                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+                digest.update(f"{name}\0{path.stat().st_size}\0".encode())
                 for sample in _samples(path):
                     digest.update(sample)
     except OSError as error:
@@ -156,6 +162,11 @@ class LocalModel:
 
 
 _loaded: WeakValueDictionary[tuple[str, str, str, str], LocalModel] = WeakValueDictionary()
+
+
+def model_keys(options: LocalModelOptions) -> frozenset[str]:
+    """The key of what `load_model` shares, for `Backend.model_keys`."""
+    return frozenset({f"{options.model}@{options.revision} {options.dtype} {options.device}"})
 
 
 def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalModel:
@@ -233,12 +244,12 @@ def where_is(options: LocalModelOptions, info: ModelInfo) -> dict[str, Any]:
 
 
 def device_of(name: str) -> str:
-    """The device that is meant; "auto" is a GPU if there is one."""
+    """The device that is meant; "auto" is the GPU of this process, if there is one."""
     import torch
 
     if name != "auto":
         return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

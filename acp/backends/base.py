@@ -7,6 +7,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from acp.config import Settings
@@ -74,6 +75,16 @@ class Backend(ABC):
     @abstractmethod
     def load(self) -> None:
         """Import what is heavy and bring the model into memory. Calling it again does nothing."""
+
+    def unload(self) -> None:
+        """Give the memory back that `load()` took; `load()` brings everything again."""
+        for name in [*vars(self)]:
+            if isinstance(getattr(type(self), name, None), cached_property):
+                delattr(self, name)
+
+    def model_keys(self) -> frozenset[str]:
+        """What it holds in memory; backends with the same key share one model."""
+        return frozenset({f"{type(self).__module__}:{self.resolved_options()}"})
 
     @abstractmethod
     def info(self) -> ModelInfo:

@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from acp.backends._batches import Batches
 from acp.backends._local_generation import chats, generate, in_batches
 from acp.backends._local_models import (
     MEND,
+    OUT_OF_MEMORY,
     SPEED_ONLY,
     LocalModel,
     LocalModelOptions,
     load_model,
     model_info,
+    model_keys,
 )
 from acp.backends.base import Captioner, CaptionRequest
 from acp.types import Failure, ModelInfo
@@ -32,8 +35,16 @@ class TransformersCaptioner(Captioner):
     options_type = LocalModelOptions
     options: LocalModelOptions
 
+    def __init__(self, options: LocalModelOptions | None = None) -> None:
+        super().__init__(options)
+        who = "captioner 'transformers'"
+        self._batches = Batches(self.options.batch_size, who, OUT_OF_MEMORY)
+
     def load(self) -> None:
         _ = self._loaded
+
+    def model_keys(self) -> frozenset[str]:
+        return model_keys(self.options)
 
     def info(self) -> ModelInfo:
         return model_info(self.options)
@@ -43,7 +54,7 @@ class TransformersCaptioner(Captioner):
         return load_model(self.options, "captioner 'transformers'", images=True)
 
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
-        return in_batches(requests, _limit, _length, self.options.batch_size, self._batch)
+        return in_batches(requests, _limit, _length, self._batches, self._batch)
 
     def _batch(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
         texts = generate(

@@ -34,6 +34,12 @@ class LanguageModelJudge(Judge):
     def load(self) -> None:
         self.llm.load()
 
+    def unload(self) -> None:
+        self.llm.unload()
+
+    def model_keys(self) -> frozenset[str]:
+        return self.llm.model_keys()
+
     def info(self) -> ModelInfo:
         return self.llm.info()
 

@@ -80,6 +80,9 @@ class SmolLM2(LLM):
         with torch_threads(self.options.threads):
             self._decoder = _decoder(folder, self.options)
 
+    def unload(self) -> None:
+        self._decoder = None
+
     def info(self) -> ModelInfo:
         if self.options.path:
             folder = Path(self.options.path)

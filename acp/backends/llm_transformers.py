@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from acp.backends._batches import Batches
 from acp.backends._local_generation import chats, generate, in_batches, stop_tokens
 from acp.backends._local_models import (
     MEND,
+    OUT_OF_MEMORY,
     SPEED_ONLY,
     LocalModel,
     LocalModelOptions,
     load_model,
     model_info,
+    model_keys,
 )
 from acp.backends.base import LLM, CompletionRequest
 from acp.types import Failure, ModelInfo
@@ -49,8 +52,16 @@ class TransformersLLM(LLM):
     options_type = TransformersLLMOptions
     options: TransformersLLMOptions
 
+    def __init__(self, options: TransformersLLMOptions | None = None) -> None:
+        super().__init__(options)
+        who = "language model 'transformers'"
+        self._batches = Batches(self.options.batch_size, who, OUT_OF_MEMORY)
+
     def load(self) -> None:
         _ = self._loaded, self._grammars
+
+    def model_keys(self) -> frozenset[str]:
+        return model_keys(self.options)
 
     def info(self) -> ModelInfo:
         return model_info(self.options)
@@ -64,7 +75,7 @@ class TransformersLLM(LLM):
         return Grammars(self._loaded)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
-        return in_batches(requests, _limit, _length, self.options.batch_size, self._batch)
+        return in_batches(requests, _limit, _length, self._batches, self._batch)
 
     def _batch(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
         limit = requests[0].max_new_tokens
