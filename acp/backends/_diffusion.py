@@ -1,0 +1,213 @@
+"""What all diffusers pipelines share: their options, loading, memory, chance, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from PIL import Image
+from pydantic import Field, model_validator
+
+from acp.backends import _local_models
+from acp.backends._local_models import LocalModelOptions, device_of, where_is
+from acp.errors import AcpError
+from acp.torch_tools import no_progress_bars
+from acp.types import Failure, ModelInfo, Rendering
+
+MEND = _local_models.MEND
+OUT_OF_MEMORY = "use offload: model, vae_tiling: true, float16 or smaller images"
+SPEED_ONLY = _local_models.SPEED_ONLY | {
+    "attention_slicing",
+    "channels_last",
+    "compile",
+    "offload",
+    "vae_slicing",
+}
+T = TypeVar("T")
+
+
+class DiffusionOptions(LocalModelOptions):
+    """What every diffusion pipeline can be told.
+
+    `dtype: auto` keeps each part as it was saved. Where there is no GPU, `offload` changes nothing:
+    everything is in main memory already.
+    """
+
+    variant: str | None = Field(None, description='files of the weights to take, such as "fp16"')
+    steps: int = Field(50, ge=1, le=1000, description="denoising steps")
+    guidance_scale: float = Field(
+        7.5, ge=0, description="classifier-free guidance; up to 1: none, and half the work"
+    )
+    negative_prompt: str = Field("", description="what should not be seen; needs guidance")
+    compile: bool = Field(
+        False, description="torch.compile the denoiser; the last batch is filled up; speed only"
+    )
+    channels_last: bool = Field(False, description="memory format of the weights; speed only")
+    attention_slicing: bool = Field(
+        False, description="attention in slices: less memory, slower; speed only"
+    )
+    vae_slicing: bool = Field(
+        False, description="decode image by image: less memory, slower; speed only"
+    )
+    vae_tiling: bool = Field(
+        False, description="decode large images in tiles: much less memory, slightly other pixels"
+    )
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none",
+        description="what waits in main memory while it is not needed: whole models, or every "
+        "layer (very slow); nothing where there is no GPU; speed only",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DiffusionOptions:
+        if self.compile and self.offload != "none":
+            raise ValueError("compile needs offload: none")
+        return self
+
+
+def load_pipeline(
+    options: DiffusionOptions, info: ModelInfo, who: str, cls: Any, **more: Any
+) -> Any:
+    """The pipeline `cls` of the model, placed; only safetensors are read, never pickles.
+
+    Args:
+        options: model, dtype, variant, memory.
+        info: of the same model; its revision is loaded.
+        who: the backend, for errors: "renderer 'gligen'".
+        cls: a class of diffusers with `from_pretrained`.
+        more: what else `from_pretrained` is told, such as `safety_checker=None`.
+
+    Raises:
+        AcpError: no such model, another kind of pipeline, or one that cannot be loaded.
+    """
+    where = where_is(options, info)
+    with _telling(options, who), no_progress_bars(), _silent():
+        pipeline = cls.from_pretrained(
+            **where,
+            torch_dtype=torch_dtype(options.dtype),
+            variant=options.variant,
+            use_safetensors=True,
+            **more,
+        )
+        return placed(pipeline, options, who)
+
+
+def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
+    """`pipeline` on its device, with the memory options applied and without progress bars.
+
+    Raises:
+        AcpError: the pipeline cannot do what an option asks for.
+    """
+    import torch
+
+    pipeline.set_progress_bar_config(disable=True)
+    if options.attention_slicing:
+        pipeline.enable_attention_slicing()
+    for wanted, method in ((options.vae_tiling, "tiling"), (options.vae_slicing, "slicing")):
+        if wanted:
+            _switch_on(getattr(pipeline, "vae", None), method, who)
+    device = device_of(options.device)
+    if options.channels_last:
+        for part in (_denoiser(pipeline), "vae"):
+            getattr(pipeline, part).to(memory_format=torch.channels_last)
+    if options.offload == "none" or torch.device(device).type == "cpu":
+        pipeline.to(device)
+    elif options.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    if options.compile:
+        part = _denoiser(pipeline)
+        setattr(pipeline, part, torch.compile(getattr(pipeline, part)))
+    return pipeline
+
+
+def _denoiser(pipeline: Any) -> str:
+    return "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
+
+
+def _switch_on(vae: Any, what: str, who: str) -> None:
+    enable = getattr(vae, f"enable_{what}", None)
+    if enable is None:
+        raise AcpError(f"{who}: the decoder of this model knows no {what}; drop vae_{what}")
+    enable()
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch dtype of an option; None for "auto": as the weights were saved."""
+    import torch
+
+    return None if name == "auto" else getattr(torch, name)
+
+
+def generators(seeds: Sequence[int]) -> list[Any]:
+    """A generator for each seed, on the CPU: noise is then the same on every device."""
+    import torch
+
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def filled(batch: Sequence[T], size: int, options: DiffusionOptions) -> list[T]:
+    """`batch`, with its last item repeated up to `size` if the model is compiled.
+
+    Rows do not touch each other, and another batch size would compile everything anew.
+    """
+    return [*batch, *[batch[-1]] * (size - len(batch) if options.compile else 0)]
+
+
+def to_rendering(image: Any, size_wh: tuple[int, int]) -> Rendering | Failure:
+    """The image of a pipeline as uint8 RGB of `size_wh`, scaled if it has another size.
+
+    Args:
+        image: floats (H, W, 3) from 0 to 1, uint8 (H, W, 3), or a picture of Pillow.
+        size_wh: of the result.
+
+    Returns:
+        The rendering, or a `Failure` for numbers that are no image and for one that is all black:
+        what half precision gives where it overflows, and what a safety checker leaves.
+
+    >>> to_rendering(np.full((8, 8, 3), 0.5), (8, 8)).image_rgb[0, 0].tolist()
+    [128, 128, 128]
+    >>> to_rendering(np.zeros((8, 8, 3)), (8, 8)).reason
+    'the image is all black'
+    """
+    picture = image
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        if not np.isfinite(array).all():
+            return Failure("the model gave no finite numbers; try dtype: float32 or bfloat16")
+        if array.dtype != np.uint8:
+            array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+        picture = Image.fromarray(array)
+    if picture.size != size_wh:
+        picture = picture.resize(size_wh, Image.Resampling.LANCZOS)
+    pixels = np.array(picture.convert("RGB"))
+    return Rendering(pixels) if pixels.any() else Failure("the image is all black")
+
+
+@contextmanager
+def _telling(options: DiffusionOptions, who: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        hint = f"check its folder or id, and what it needs: {MEND}"
+        if "safetensors" in reason or "variant" in reason:
+            hint = "weights are read from safetensors alone: check `variant`, or name a `revision` "
+            hint += "or a folder that has them"
+        raise AcpError(f"{who}: cannot load {options.model}: {reason}; {hint}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """diffusers warns of each pipeline it calls deprecated, and of parts that are left out."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
