@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acp.types import Candidate, Scene
+from acp.types import Candidate, Instances, Scene
 from acp.vocabulary import categories
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _image_features() -> dict[str, Any]:
             "attributes": List(Value("string")),
             "segmentation": List(segmentation),
             "visible": List(Value("float32")),
+            "predicted_iou": List(Value("float32")),
             "clis_i": List(Value("float32")),
         },
         "relations": _relation_features(),
@@ -224,11 +225,17 @@ def _object_rows(scene: Scene, candidate: Candidate, image_id: int) -> list[tupl
             thing.attributes,
             segmentations[place],
             round(float(instances.visible[place]), 4),
+            _predicted_iou(instances, place),
             _rounded(scores.clis_i_instances[place] if scores else None),
             candidate.reject_objects[place] if candidate.reject_objects else "",
         )
         for place, thing in enumerate(scene.graph.objects)
     ]
+
+
+def _predicted_iou(instances: Instances, place: int) -> float | None:
+    predicted = instances.predicted_iou
+    return None if predicted is None else round(float(predicted[place]), 4)
 
 
 def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:

@@ -119,13 +119,15 @@ class Instances:
     """Visible masks (N, H, W), tight boxes of them in pixels (N, 4), visible share (N,) 0-1.
 
     An object without a single visible pixel has an empty mask and a box of zeros. Models that find
-    masks say how well they think each fits: `predicted_iou`, (N,) 0-1.
+    masks say how well they think each fits: `predicted_iou`, (N,) 0-1. `reasons`, of length N or
+    empty, says why an object is not to be used, "" where nothing speaks against it.
     """
 
     masks: MaskArray
     boxes_xywh_px: FloatArray
     visible: FloatArray
     predicted_iou: FloatArray | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,12 @@ BACKENDS: dict[str, dict[str, str]] = {
     },
     "renderer": {
         "cutpaste": "acp.backends.render_cutpaste:CutPaste",
+        "gligen": "acp.backends.render_gligen:Gligen",
     },
     "segmenter": {
         "exact": "acp.backends.segment_exact:Exact",
+        "sam2": "acp.backends.segment_sam:Sam2Segmenter",
+        "sam": "acp.backends.segment_sam:SamSegmenter",
     },
     "scorer": {
         "embedded": "acp.backends.score_embedded:Embedded",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from acp.backends.base import Segmenter, SegmentRequest
 from acp.stages.base import Advance, map_candidates, silent
-from acp.types import Candidate, Failure, Scene
+from acp.types import Candidate, Failure, Instances, Scene
 
 
 class Mask:
@@ -20,7 +20,7 @@ class Mask:
         self.segmenter = segmenter
 
     def __call__(self, scenes: Sequence[Scene], advance: Advance = silent) -> list[Scene]:
-        """Scenes whose candidates carry `instances` or a reject."""
+        """Scenes whose candidates carry `instances` or a reject; both where no object is usable."""
         return map_candidates(scenes, self._segment, advance, self.segmenter.chunk)
 
     def _segment(self, pairs: Sequence[tuple[Scene, Candidate]]) -> list[Candidate]:
@@ -31,8 +31,17 @@ class Mask:
         ]
         results = self.segmenter.segment(requests)
         return [
-            replace(candidate, reject=f"mask: {result.reason}")
-            if isinstance(result, Failure)
-            else replace(candidate, instances=result)
+            _masked(candidate, result)
             for (_, candidate), result in zip(pairs, results, strict=True)
         ]
+
+
+def _masked(candidate: Candidate, result: Instances | Failure) -> Candidate:
+    if isinstance(result, Failure):
+        return replace(candidate, reject=f"mask: {result.reason}")
+    reasons = result.reasons
+    if not reasons or not all(reasons):
+        return replace(candidate, instances=result)
+    # Nothing is left to be scored.
+    reject = f"mask: no usable object ({max(reasons, key=reasons.count)})"
+    return replace(candidate, instances=result, reject=reject, reject_objects=reasons)

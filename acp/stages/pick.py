@@ -82,8 +82,11 @@ class Pick:
     def _judge_objects(self, instances: Instances, scores: ImageScores) -> tuple[str, ...]:
         limits = self.settings
         sides_px = instances.boxes_xywh_px[:, 2:].min(axis=1, initial=np.inf)
+        reasons = instances.reasons or ("",) * len(sides_px)
         return tuple(
-            "not visible"
+            reason
+            if reason
+            else "not visible"
             if not side
             else f"visible share below {limits.min_visible:g}"
             if visible < limits.min_visible
@@ -92,8 +95,8 @@ class Pick:
             else f"clis_i of the instance below {limits.min_clis_i_instance:g}"
             if score is not None and score < limits.min_clis_i_instance
             else ""
-            for side, visible, score in zip(
-                sides_px, instances.visible, scores.clis_i_instances, strict=True
+            for reason, side, visible, score in zip(
+                reasons, sides_px, instances.visible, scores.clis_i_instances, strict=True
             )
         )
 
