@@ -24,7 +24,7 @@ from acp.shards import MARKER, Shard, plan_shards, read_marker, write_json, writ
 from acp.stages.base import silent
 from acp.types import ModelInfo, Scene
 
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Goes up whenever the same recipe gives other rows."""
 NOT_CONTENT = ("description", "data_set", "scenes")
 
