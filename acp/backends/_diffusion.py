@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -31,7 +32,7 @@ T = TypeVar("T")
 class DiffusionOptions(LocalModelOptions):
     """What every diffusion pipeline can be told.
 
-    `dtype: auto` keeps each part as it was saved. Where there is no GPU, `offload` changes nothing:
+    `dtype: auto` is that of the saved denoiser. Where there is no GPU, `offload` changes nothing:
     everything is in main memory already.
     """
 
@@ -83,15 +84,10 @@ def load_pipeline(
         AcpError: no such model, another kind of pipeline, or one that cannot be loaded.
     """
     where = where_is(options, info)
-    with _telling(options, who), no_progress_bars(), _silent():
-        pipeline = cls.from_pretrained(
-            **where,
-            torch_dtype=torch_dtype(options.dtype),
-            variant=options.variant,
-            use_safetensors=True,
-            **more,
-        )
-        return placed(pipeline, options, who)
+    which = {**where, **more, "variant": options.variant, "use_safetensors": True}
+    with _telling(options, who, cls), no_progress_bars(), silent():
+        dtype = torch_dtype(options.dtype) or _saved_dtype(options, cls, which)
+        return placed(cls.from_pretrained(**which, torch_dtype=dtype), options, who)
 
 
 def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
@@ -142,6 +138,25 @@ def torch_dtype(name: str) -> Any:
     return None if name == "auto" else getattr(torch, name)
 
 
+def _saved_dtype(options: DiffusionOptions, cls: Any, which: dict[str, Any]) -> Any:
+    """That of the denoiser: left to themselves, only some of the parts keep theirs."""
+    import torch
+    from safetensors import safe_open
+
+    folder = Path(options.model).expanduser()
+    if not folder.is_dir():
+        model = which["pretrained_model_name_or_path"]
+        rest = {key: which[key] for key in which if key != "pretrained_model_name_or_path"}
+        folder = Path(cls.download(model, **rest))
+    mark = f".{options.variant}" if options.variant else ""
+    for part in ("unet", "transformer"):
+        for file in sorted(folder.glob(f"{part}/diffusion_pytorch_model{mark}[.-]*safetensors")):
+            with safe_open(file, "pt") as weights:
+                name = weights.get_slice(next(iter(weights.keys()))).get_dtype()
+            return {"F16": torch.float16, "BF16": torch.bfloat16}.get(name, torch.float32)
+    return torch.float32
+
+
 def generators(seeds: Sequence[int]) -> list[Any]:
     """A generator for each seed, on the CPU: noise is then the same on every device."""
     import torch
@@ -188,12 +203,14 @@ def to_rendering(image: Any, size_wh: tuple[int, int]) -> Rendering | Failure:
 
 
 @contextmanager
-def _telling(options: DiffusionOptions, who: str) -> Iterator[None]:
+def _telling(options: DiffusionOptions, who: str, cls: Any) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         hint = f"check its folder or id, and what it needs: {MEND}"
+        if "were passed" in reason:  # parts that its model_index.json does not name
+            reason = f"it is no {cls.__name__}"
         if "safetensors" in reason or "variant" in reason:
             hint = "weights are read from safetensors alone: check `variant`, or name a `revision` "
             hint += "or a folder that has them"
@@ -201,12 +218,13 @@ def _telling(options: DiffusionOptions, who: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """diffusers warns of each pipeline it calls deprecated, and of parts that are left out."""
+def silent() -> Iterator[None]:
+    """diffusers warns of pipelines it calls deprecated, of parts that are left out, of casts it
+    makes itself; what matters is raised."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
