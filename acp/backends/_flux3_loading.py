@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from acp.backends._diffusion import DiffusionOptions, _silent, torch_dtype
+from acp.backends._diffusion import DiffusionOptions, silent, torch_dtype
 from acp.backends._gated import explaining_access
 from acp.backends._local_models import (
     LocalModelOptions,
@@ -33,7 +33,7 @@ class Flux3Options(DiffusionOptions):
 
     model: str = Field("black-forest-labs/flux-3-image-klein", description="id, or a folder")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "bfloat16", description="of the weights; auto: as they were saved"
+        "bfloat16", description="of the weights; auto: bfloat16, as they are published"
     )
     steps: int = Field(16, ge=1, le=1000, description="denoising steps; the Base model wants 50")
     guidance_scale: float = Field(
@@ -109,7 +109,7 @@ def load_phases(options: Flux3Options) -> Phases:
         explaining_access(options.model, WHO),
         telling(options, WHO),
         no_progress_bars(),
-        _silent(),
+        silent(),
     ):
         info = model_info(options)
         where = where_is(options, info)
@@ -142,11 +142,11 @@ def _upsampler(options: Flux3Options, info: ModelInfo) -> ModelInfo | None:
 def _index(options: Flux3Options, info: ModelInfo) -> Mapping[str, Any]:
     folder = Path(options.model).expanduser()
     path = folder / INDEX
-    if not folder.is_dir():
-        from huggingface_hub import hf_hub_download
-
-        path = Path(hf_hub_download(options.model, INDEX, revision=info.revision))
     try:
+        if not folder.is_dir():
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(options.model, INDEX, revision=info.revision))
         found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise AcpError(f"{WHO}: {options.model} has no {INDEX}: it is no FLUX 3") from None
@@ -176,9 +176,7 @@ def _component(
 
     more: dict[str, Any] = {}
     if issubclass(spec.type_hint, torch.nn.Module):
-        more = {"use_safetensors": True}
-        if options.dtype != "auto":
-            more["dtype"] = torch_dtype(options.dtype)
+        more = {"use_safetensors": True, "dtype": torch_dtype(options.dtype) or torch.bfloat16}
         if elsewhere is None:
             more["variant"] = options.variant
     if spec.pretrained_model_name_or_path in (None, options.model) and not _is_folder(options):
