@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
 
 from acp.backends.base import LLM, Backend, Renderer, Scorer, Segmenter
 from acp.backends.registry import RECIPE_KINDS
-from acp.errors import MissingRequirementError
+from acp.errors import AcpError, MissingRequirementError
 from acp.priors import default_priors
 from acp.recipe import Recipe
+from acp.residency import Measures, Residency
 from acp.stages.base import Advance, Stage, silent
 from acp.stages.combine import Combine
 from acp.stages.describe import Describe
@@ -20,22 +23,23 @@ from acp.stages.mask import Mask
 from acp.stages.pick import Pick
 from acp.stages.render import Render
 from acp.stages.score import Score
-from acp.types import ModelInfo, Scene
+from acp.types import Candidate, ModelInfo, Rendering, Scene
 
 AdvanceOf = Callable[[str], Advance]
 """Gives the `Advance` of a stage by its name."""
 
 
 class Pipeline:
-    """Runs the stages one after another over a block of scenes.
+    """Runs the stages one after another over blocks of scenes.
 
-    Models are loaded when their stage first runs and stay loaded from block to block.
+    Models are loaded when their stage first runs. They stay loaded from block to block, or with
+    `residency: one` until a stage needs another model.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.backends: dict[str, Backend] = {kind: recipe.backend(kind) for kind in RECIPE_KINDS}
-        self.seconds: dict[str, float] = {}
+        self._residency = Residency(self.backends, recipe.residency)
 
     def info(self) -> dict[str, ModelInfo]:
         """Id, revision and licence of each backend, by kind. Loads nothing.
@@ -78,25 +82,91 @@ class Pipeline:
             Pick(recipe.pick),
         ]
 
+    @property
+    def block(self) -> int:
+        """How many parts are best given to `run_block` at once."""
+        return self.recipe.shards_per_block if self.recipe.residency == "one" else 1
+
     def run(
         self, scene_ids: Sequence[int], advance_of: AdvanceOf = lambda name: silent
     ) -> list[Scene]:
-        """Everything for these scenes. `seconds` then holds the time by stage and for loading."""
-        self.seconds = {}
-        scenes = [Scene(scene_id, seed=0) for scene_id in scene_ids]
-        for stage in self.stages:
-            self._load_for(stage.name)
-            started = time.perf_counter()
-            scenes = stage(scenes, advance_of(stage.name))
-            self.seconds[stage.name] = time.perf_counter() - started
-        return scenes
+        """Everything for these scenes."""
+        (part,) = self.run_block([scene_ids], advance_of)
+        if part.error is not None:
+            raise part.error
+        return part.scenes
 
-    def _load_for(self, stage: str) -> None:
-        started = time.perf_counter()
-        kind = STAGE_BACKENDS.get(stage)
-        if kind is not None:
-            self.backends[kind].load()
-        self.seconds["load"] = self.seconds.get("load", 0.0) + time.perf_counter() - started
+    def run_block(
+        self, parts: Sequence[Sequence[int]], advance_of: AdvanceOf = lambda name: silent
+    ) -> Iterator[Part]:
+        """Each stage for all parts before the next stage's model is needed.
+
+        A stage is called once a part, so that what comes out does not depend on the block. Parts
+        come in their order, each as soon as its last stage is done. One that fails carries the
+        error, and the others go on.
+
+        Raises:
+            AcpError: what would stop every part (a user's mistake, a model that cannot be loaded).
+        """
+        waiting = deque(Part([Scene(scene_id, seed=0) for scene_id in ids]) for ids in parts)
+        *others, last = self.stages
+        for stage in others:
+            for part in waiting:
+                self._advance(part, stage, advance_of)
+        while waiting:
+            part = waiting.popleft()
+            self._advance(part, last, advance_of)
+            yield part
+
+    def _advance(self, part: Part, stage: Stage, advance_of: AdvanceOf) -> None:
+        if part.error is not None:
+            return
+        try:
+            if kind := STAGE_BACKENDS.get(stage.name):
+                with part.measures.of("load"):
+                    self._residency.bring(kind)
+            with part.measures.of(stage.name):
+                scenes = stage(part.scenes, advance_of(stage.name))
+            part.scenes = [without_needless(scene, stage.name) for scene in scenes]
+        except AcpError:
+            raise
+        except Exception as error:  # one part's failure must not lose the others
+            part.fail(error)
+
+
+@dataclass
+class Part:
+    """Scenes on their way through the stages together, and what that took.
+
+    Where a stage failed, `error` says so and `trace` is its traceback.
+    """
+
+    scenes: list[Scene]
+    measures: Measures = field(default_factory=Measures)
+    error: Exception | None = None
+    trace: str = ""
+
+    def fail(self, error: Exception) -> None:
+        self.trace = "".join(traceback.format_exception(error))
+        self.scenes = []
+        # Frames hold what they worked on: tensors of a GPU, whole batches of images.
+        self.error = error.with_traceback(None)
+        error.__cause__ = error.__context__ = None
+
+
+def without_needless(scene: Scene, stage: str) -> Scene:
+    """The scene without what no stage after `stage` looks at."""
+    if stage not in ("render", "mask", "score"):
+        return scene
+    candidates = tuple(_lighter(candidate, stage) for candidate in scene.candidates)
+    return replace(scene, candidates=candidates)
+
+
+def _lighter(candidate: Candidate, stage: str) -> Candidate:
+    if candidate.rendering is None or (stage == "render" and not candidate.reject):
+        return candidate
+    done = candidate.reject or stage == "score"  # the published pixels are in `jpeg`
+    return replace(candidate, rendering=None if done else Rendering(candidate.rendering.image_rgb))
 
 
 STAGE_BACKENDS = {

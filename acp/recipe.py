@@ -16,6 +16,7 @@ from acp.backends.registry import BACKENDS, RECIPE_KINDS, make_backend
 from acp.config import Settings
 from acp.config import validated as validated
 from acp.errors import AcpError
+from acp.residency import ResidencyName
 from acp.stages.combine import CombineSettings
 from acp.stages.describe import DescribeSettings
 from acp.stages.lay_out import LayOutSettings
@@ -38,6 +39,12 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, description="every random draw derives from it")
     scenes: int = Field(16, ge=1, description="how many scenes; more extend a finished build")
     scenes_per_shard: int = Field(8, ge=1, description="scenes of a unit of work")
+    residency: ResidencyName = Field(
+        "all", description="models in memory: all that were used, or one at a time; speed only"
+    )
+    shards_per_block: int = Field(
+        4, ge=1, description="shards between changes of the model with residency one; speed only"
+    )
     size_wh: tuple[int, int] = Field((640, 480), description="image size in pixels")
     combine: CombineSettings = Field(default_factory=CombineSettings)
     describe: DescribeSettings = Field(default_factory=DescribeSettings)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import traceback
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from acp.backends._batches import is_device_broken
 from acp.errors import AcpError
-from acp.pipeline import AdvanceOf, Pipeline
+from acp.pipeline import AdvanceOf, Part, Pipeline
 from acp.prompts import digest
 from acp.recipe import Recipe
 from acp.rows import image_row, scene_row
@@ -26,7 +27,8 @@ from acp.types import ModelInfo, Scene
 
 ROWS_VERSION = 2
 """Goes up whenever the same recipe gives other rows."""
-NOT_CONTENT = ("description", "data_set", "scenes")
+SPEED_ONLY = ("residency", "shards_per_block")
+NOT_CONTENT = ("description", "data_set", "scenes", *SPEED_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,16 @@ class Build:
         return open_build(recipe, self.work)
 
     def statistics(self) -> dict[str, Any]:
-        """Counts and seconds of all finished shards, added up."""
-        counts, rejects, seconds = Counter[str](), Counter[str](), Counter[str]()
+        """Counts and seconds of all finished shards, added up; the highest `peak_bytes`."""
+        sums = {key: Counter[str]() for key in ("counts", "rejects", "seconds")}
+        peaks = Counter[str]()
         for shard in self.shards():
             marker = read_marker(shard, self.fingerprint)
             if marker:
-                counts.update(marker["statistics"]["counts"])
-                rejects.update(marker["statistics"]["rejects"])
-                seconds.update(marker["statistics"]["seconds"])
-        return {"counts": dict(counts), "rejects": dict(rejects), "seconds": dict(seconds)}
+                for key, found in sums.items():
+                    found.update(marker["statistics"][key])
+                peaks |= Counter(marker["statistics"].get("peak_bytes", {}))
+        return {**{key: dict(found) for key, found in sums.items()}, "peak_bytes": dict(peaks)}
 
 
 def recipe_path(work: Path) -> Path:
@@ -105,13 +108,24 @@ def open_build(recipe: Recipe, work: Path) -> Build:
             _ = pipeline.stages  # a recipe that cannot start leaves nothing behind
             work.mkdir(parents=True, exist_ok=True)
             write_json(state_path, content)
-        dump = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
-        write_text(recipe_path(work), dump)
+        write_text(recipe_path(work), as_yaml(recipe.resolved()))
     except OSError as error:
         raise storage_error(error, work) from None
     except ValueError:
         raise AcpError(f"{state_path}: not valid JSON; remove {work} and build again") from None
     return Build(recipe, work, models, _fingerprint(content))
+
+
+def published_recipe(recipe: Recipe) -> str:
+    """The recipe as it goes with the data: with every default, without how it was run."""
+    values = recipe.resolved()
+    return as_yaml({key: value for key, value in values.items() if key not in SPEED_ONLY})
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """YAML in the order of the keys."""
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
@@ -159,35 +173,36 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def run_shards(
     build: Build, shards: Sequence[Shard], advance_of: AdvanceOf = lambda name: silent
 ) -> dict[int, str]:
-    """Make these shards one after another; the models stay loaded.
+    """Make these shards in their order, a block at a time; a shard's marker is written as soon as
+    the shard is finished.
 
     Returns the shards that failed, by index, with the reason; the traceback is kept in the
     shard's folder as `error.txt`. The others are finished all the same.
 
     Raises:
-        AcpError: what would stop every shard (a user's mistake, no space left).
+        AcpError: what would stop every shard (a user's mistake, no space left, a broken GPU).
     """
     pipeline, failed = Pipeline(build.recipe), dict[int, str]()
-    for shard in shards:
-        try:
-            _run_shard(build, pipeline, shard, advance_of)
-        except AcpError:
-            raise
-        except OSError as error:
-            if error.errno in STORAGE_ERRNOS:
-                raise storage_error(error, shard.folder) from None
-            failed[shard.index] = _keep_error(shard, error)
-        except Exception as error:  # one shard's failure must not lose the others
-            failed[shard.index] = _keep_error(shard, error)
+    for start in range(0, len(shards), pipeline.block):
+        block = shards[start : start + pipeline.block]
+        parts = pipeline.run_block([shard.scene_ids for shard in block], advance_of)
+        for shard, part in zip(block, parts, strict=True):
+            if part.error is None:
+                _finish(build, shard, part)
+            if part.error is not None:
+                failed[shard.index] = _keep_error(shard, part)
     return failed
 
 
-def _run_shard(build: Build, pipeline: Pipeline, shard: Shard, advance_of: AdvanceOf) -> None:
-    scenes = pipeline.run(shard.scene_ids, advance_of)
-    tables = rows_of(build, scenes)
-    statistics = {**count(scenes), "seconds": pipeline.seconds}
-    write_shard(shard, tables, build.fingerprint, statistics)
-    (shard.folder / "error.txt").unlink(missing_ok=True)
+def _finish(build: Build, shard: Shard, part: Part) -> None:
+    """Write a shard; what goes wrong is noted in its part."""
+    measured = {"seconds": part.measures.seconds, "peak_bytes": part.measures.peak_bytes}
+    try:
+        tables = rows_of(build, part.scenes)
+        write_shard(shard, tables, build.fingerprint, {**count(part.scenes), **measured})
+        (shard.folder / "error.txt").unlink(missing_ok=True)
+    except Exception as error:  # one shard's failure must not lose the others
+        part.fail(error)
 
 
 def rows_of(build: Build, scenes: Sequence[Scene]) -> dict[str, list[dict[str, Any]]]:
@@ -236,7 +251,21 @@ def storage_error(error: OSError, path: Path) -> AcpError:
     return AcpError(f"{path}: {reason}; choose a folder you can write with --out")
 
 
-def _keep_error(shard: Shard, error: Exception) -> str:
+def _keep_error(shard: Shard, part: Part) -> str:
+    """Why a shard failed; the traceback is kept in its folder.
+
+    Raises:
+        AcpError: the reason would fail every other shard too.
+    """
+    error = part.error
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRNOS:
+        raise storage_error(error, shard.folder)
     shard.folder.mkdir(parents=True, exist_ok=True)
-    (shard.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    return f"{type(error).__name__}: {error}"
+    (shard.folder / "error.txt").write_text(part.trace, encoding="utf-8")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    if "torch" in sys.modules and isinstance(error, Exception) and is_device_broken(error):
+        raise AcpError(
+            f"the GPU failed at shard {shard.index}: {reason[:200]}; the finished shards are kept: "
+            f"run the same command again (details in {shard.folder / 'error.txt'})"
+        )
+    return reason

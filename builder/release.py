@@ -15,8 +15,8 @@ from acp.card import write_card
 from acp.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.errors import AcpError
 from acp.rows import CONFIGS
-from acp.runner import STORAGE_ERRNOS, Build, storage_error
-from acp.shards import read_rows, sha256, write_json
+from acp.runner import STORAGE_ERRNOS, Build, published_recipe, storage_error
+from acp.shards import read_rows, sha256, write_json, write_text
 
 RECEIPT = ".acp.json"
 """Says which build a folder holds; also what tells a folder of ours from another."""
@@ -76,7 +76,7 @@ def release(build: Build, out: Path, num_processes: int) -> None:
 
 def _write(build: Build, staged: Path, num_processes: int) -> None:
     infos = {c: _write_config(build, c, staged / c, num_processes) for c in CONFIGS}
-    shutil.copyfile(build.recipe_path, staged / "recipe.yaml")
+    write_text(staged / "recipe.yaml", published_recipe(build.recipe))
     sheet = staged / "contact_sheet.jpg"
     with contextlib.suppress(NothingToShowError):  # every scene was rejected
         write_contact_sheet(read_rows(staged / "raw"), sheet)
