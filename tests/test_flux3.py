@@ -18,13 +18,14 @@ import pytest
 
 pytest.importorskip("diffusers")
 
+from tiny_flux3 import save_flux3
+
 from acp.backends._flux3_caption import cite, graph_caption, ids, layout_boxes
 from acp.backends.base import RenderRequest
 from acp.backends.registry import make_backend
 from acp.backends.render_flux3 import Flux3
 from acp.errors import AcpError
 from acp.types import Failure, Rendering, SceneGraph, SceneObject
-from tests.tiny_flux3 import save_flux3
 
 PAIR = SceneGraph(
     (SceneObject("dog", "brown"), SceneObject("bench", "red")),

@@ -15,9 +15,8 @@ STATES = 8
 
 def processor() -> Any:
     """Tokenizer and chat template, and an image processor that nobody asks."""
+    from tiny_models import TEMPLATE, tokenizer
     from transformers import CLIPImageProcessorPil, LlavaProcessor
-
-    from tests.tiny_models import TEMPLATE, tokenizer
 
     words = tokenizer()
     words.model_max_length = 100_000
