@@ -23,7 +23,7 @@ from acp.backends.registry import make_backend
 from acp.backends.score_clip_text import ClipText
 from acp.backends.score_clis import Clis
 from acp.backends.score_random import Random
-from acp.clis.answers import AnswerCache, answer_key
+from acp.answers import AnswerCache, answer_key
 from acp.clis.image import (
     ClisISettings,
     ImageRequest,

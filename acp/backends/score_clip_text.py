@@ -15,7 +15,7 @@ from acp.backends.base import BackendOptions, Captioner, Missing, ScoreRequest
 from acp.backends.judge_embedded import EmbeddedJudge
 from acp.backends.registry import make_backend
 from acp.backends.score_clip import Clip
-from acp.clis.answers import AnswerCache
+from acp.answers import AnswerCache
 from acp.clis.image import caption_questions, plan_questions
 from acp.clis.image_questions import Question
 from acp.clis.image_results import JudgedBy, assemble

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from acp.backends.base import Captioner, Judge
-from acp.clis.answers import AnswerCache
+from acp.answers import AnswerCache
 from acp.clis.asking import HIGHEST, ask_captioner, ask_judge
 from acp.clis.image_questions import (
     ImageRequest,

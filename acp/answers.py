@@ -1,4 +1,4 @@
-"""Answers of captioners and judges, kept on disk: the same question is asked once, ever.
+"""Answers of models, kept on disk: the same question is asked once, ever.
 
 A SQLite file with JSON values; any number of processes may share it. It only saves time: where it
 cannot be read or written, all goes on without it.
@@ -35,9 +35,9 @@ def answer_key(*identity: str) -> str:
 class AnswerCache:
     """Answers by key; a value is anything that JSON can say."""
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        """`path`: the file, by default `clis/answers-1.sqlite` in `$ACP_HOME`."""
-        self.path = Path(path) if path is not None else acp_home() / "clis" / "answers-1.sqlite"
+    def __init__(self, path: str | Path | None = None, of: str = "clis") -> None:
+        """`path`: the file, by default `<of>/answers-1.sqlite` in `$ACP_HOME`."""
+        self.path = Path(path) if path is not None else acp_home() / of / "answers-1.sqlite"
         self._usable = True
 
     def get(self, keys: Sequence[str]) -> dict[str, Any]:
