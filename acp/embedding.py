@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.errors import MissingRequirementError
 from acp.home import acp_home
 from acp.torch_tools import no_progress_bars
@@ -61,6 +62,7 @@ class SentenceEmbedder:
         folder = package_folder(MODULE)
         if folder is None:
             raise MissingRequirementError(f"sentence embeddings need {PACKAGE!r}; run: {MEND}")
+        hide_broken_torchvision()
         from transformers import AutoModel, AutoTokenizer
 
         with no_progress_bars():

@@ -129,3 +129,147 @@ def save_sam(folder: Path, seed: int = 0) -> Path:
     )
     SamProcessor(images).save_pretrained(folder)
     return folder
+
+
+QWEN_TEMPLATE = """
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.content is string %}{{ message.content }}{% else %}
+{%- for part in message.content -%}
+{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}
+{%- endif %}{%- endfor %}{% endif %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}"""
+QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+def tokenizer(specials: tuple[str, ...], template: str) -> Any:
+    """Bytes and a few merges, with a model's own special tokens and template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.trainers import BpeTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<pad>", "<|im_start|>", "<|im_end|>", *specials],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    bare.train_from_iterator(["describe the picture region left top right bottom dog"], trainer)
+    found = PreTrainedTokenizerFast(
+        tokenizer_object=bare,
+        pad_token="<pad>",  # noqa: S106
+        eos_token="<|im_end|>",  # noqa: S106
+        padding_side="right",
+        model_max_length=4096,
+    )
+    found.chat_template = template
+    return found
+
+
+def _save_qwen(folder: Path, model: Any, words: Any, patch: int) -> Path:
+    """The model with the files of a Hub's repository of Qwen's."""
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    size = {"shortest_edge": (2 * patch) ** 2, "longest_edge": 64 * (2 * patch) ** 2}
+    common = {"patch_size": patch, "temporal_patch_size": 2, "merge_size": 2, "size": size}
+    for name, extra in (
+        ("preprocessor_config.json", {"image_processor_type": "Qwen2VLImageProcessorFast"}),
+        ("video_preprocessor_config.json", {"video_processor_type": "Qwen3VLVideoProcessor"}),
+    ):
+        text = json.dumps({**common, **extra, "processor_class": "Qwen3VLProcessor"})
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _token_ids(words: Any) -> dict[str, int]:
+    start, end, image, video = (words.convert_tokens_to_ids(token) for token in QWEN_TOKENS)
+    return {
+        "vision_start_token_id": start,
+        "vision_end_token_id": end,
+        "image_token_id": image,
+        "video_token_id": video,
+    }
+
+
+def save_qwen3_vl(folder: Path) -> Path:
+    """A Qwen3-VL."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [2, 1, 1],
+            "mrope_interleaved": True,
+        },
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": 8,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+        "initializer_range": 0.3,
+    }
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, **_token_ids(words))
+    torch.manual_seed(0)
+    return _save_qwen(folder, Qwen3VLForConditionalGeneration(config), words, 8)
+
+
+def save_qwen3_5(folder: Path) -> Path:
+    """A Qwen3.5: attention that is linear in three layers of four."""
+    import torch
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "initializer_range": 0.3,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "mrope_section": [2, 1, 1],
+            "mrope_interleaved": True,
+        },
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": 8,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 64,
+        "initializer_range": 0.3,
+    }
+    config = Qwen3_5Config(text_config=text, vision_config=vision, **_token_ids(words))
+    torch.manual_seed(0)
+    return _save_qwen(folder, Qwen3_5ForConditionalGeneration(config), words, 8)

@@ -16,6 +16,8 @@ from acp.backends._local_models import (
     telling,
     where_is,
 )
+from acp.backends._processors import load_processor
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.torch_tools import no_progress_bars
 from acp.types import FloatArray, ImageArray
 
@@ -45,12 +47,13 @@ class DualEncoder:
         Raises:
             AcpError: no such model, or one that cannot be loaded.
         """
-        from transformers import AutoModel, AutoProcessor
+        hide_broken_torchvision()
+        from transformers import AutoModel
 
         where = where_is(options, model_info(options))
         with telling(options, who), no_progress_bars():
             model = AutoModel.from_pretrained(**where, dtype=options.dtype)
-            processor = AutoProcessor.from_pretrained(**where)
+            processor = load_processor(where, options.model, who)
         return cls(model.eval().to(device_of(options.device)), processor, options.batch_size)
 
     def encode_images(self, images: Sequence[ImageArray]) -> FloatArray:

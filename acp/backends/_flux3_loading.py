@@ -19,6 +19,7 @@ from acp.backends._local_models import (
     telling,
     where_is,
 )
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import ModelInfo
@@ -103,6 +104,7 @@ def load_phases(options: Flux3Options) -> Phases:
     Raises:
         AcpError: no such model, no access to it, another kind of pipeline, or options it lacks.
     """
+    hide_broken_torchvision()
     from diffusers import ModularPipeline
 
     with (

@@ -19,6 +19,8 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field
 
+from acp.backends._processors import load_processor
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import BackendOptions
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
@@ -192,6 +194,7 @@ def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalMo
 
 
 def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
+    hide_broken_torchvision()
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -217,12 +220,10 @@ def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
 
 
 def _processor(options: LocalModelOptions, info: ModelInfo, loaded: LocalModel, who: str) -> Any:
-    from transformers import AutoProcessor
-
     if not loaded.multimodal:
         raise AcpError(f"{who}: {options.model} takes no images; name an image-text-to-text model")
     with telling(options, who), no_progress_bars():
-        processor = AutoProcessor.from_pretrained(**where_is(options, info))
+        processor = load_processor(where_is(options, info), options.model, who)
     _prepare(processor.tokenizer)
     return processor
 

@@ -17,6 +17,7 @@ from acp.backends._local_models import (
     where_is,
 )
 from acp.backends._sam_pictures import Pictures
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import FloatArray, ImageArray
@@ -119,6 +120,7 @@ def load_sam(options: LocalModelOptions, kind: str, who: str) -> Sam:
     Raises:
         AcpError: no such model, one of another kind, or one that cannot be loaded.
     """
+    hide_broken_torchvision()
     import torch
     from transformers import AutoConfig, Sam2Config, Sam2Model, SamModel
 

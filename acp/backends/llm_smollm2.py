@@ -16,6 +16,7 @@ from pydantic import Field
 
 from acp.backends._local_models import folder_revision
 from acp.backends._packed_decoding import PackedDecoder
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import LLM, BackendOptions, CompletionRequest, Missing
 from acp.errors import AcpError, MissingRequirementError
 from acp.home import acp_home
@@ -123,6 +124,7 @@ def converted() -> Path:
 
 def _convert(folder: Path) -> None:
     """Make `folder` under another name, then rename it: it is there completely or not at all."""
+    hide_broken_torchvision()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -168,6 +170,7 @@ def _version() -> str:
 
 
 def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
+    hide_broken_torchvision()
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -27,6 +27,7 @@ from acp.backends._gligen_rows import Row, grounded, grounding, row_of
 from acp.backends._local_models import model_info
 from acp.backends._prompt_windows import encoded, windows
 from acp.backends._refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import Renderer, RenderRequest
 from acp.errors import AcpError
 from acp.licences import strictest
@@ -204,6 +205,7 @@ class _Loaded:
 
 
 def _load(options: GligenOptions) -> _Loaded:
+    hide_broken_torchvision()
     import diffusers
 
     left_out = {} if options.safety_checker else {"safety_checker": None}
