@@ -54,6 +54,41 @@ def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
+def in_convention(
+    boxes_xywhn: FloatArray,
+    size_wh: tuple[int, int],
+    order: str = "xyxy",
+    unit: str = "normalised",
+    origin: str = "corner",
+) -> FloatArray:
+    """Boxes as another library wants them, (N, 4).
+
+    Args:
+        boxes_xywhn: ours.
+        size_wh: of the image, in pixels.
+        order: "xyxy" and "yxyx" are the two corners, "xywh" a corner and the size, "cxcywh" the
+            middle and the size.
+        unit: "normalised" (0-1), "thousandths" (0-1000) or "pixels".
+        origin: of the coordinates: the "corner" top left, or the "centre" of the image.
+
+    >>> box = as_boxes([[0.25, 0.0, 0.5, 0.5]])
+    >>> in_convention(box, (200, 100), "yxyx", "pixels", "centre").tolist()
+    [[-50.0, -50.0, 0.0, 50.0]]
+    """
+    scale = {"normalised": (1, 1), "thousandths": (1000, 1000), "pixels": size_wh}[unit]
+    boxes = boxes_xywhn.astype(np.float64)
+    if origin == "centre":
+        boxes[:, :2] -= 0.5
+    start, size = boxes[:, :2] * scale, boxes[:, 2:] * scale
+    parts = {
+        "xyxy": (start, start + size),
+        "yxyx": (start[:, ::-1], (start + size)[:, ::-1]),
+        "xywh": (start, size),
+        "cxcywh": (start + size / 2, size),
+    }[order]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
 def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:
     """Whether each box has an area and lies in the image, shape (N,), bool.
 

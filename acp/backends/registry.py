@@ -21,6 +21,7 @@ BACKENDS: dict[str, dict[str, str]] = {
     "renderer": {
         "cutpaste": "acp.backends.render_cutpaste:CutPaste",
         "flux3": "acp.backends.render_flux3:Flux3",
+        "custom": "acp.backends.render_custom:Custom",
         "gligen": "acp.backends.render_gligen:Gligen",
     },
     "segmenter": {
