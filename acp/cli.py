@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import acp
 from acp.commands import metric, priors, score
-from acp.errors import AcpError
+from acp.errors import AcpError, ToldElsewhereError
 
 app = typer.Typer(
     help="Auto Cherry-Picker: synthetic training data from a list of concepts.",
@@ -70,17 +71,37 @@ def build(
         int | None,
         typer.Option(min=1, help="Make only the first N scenes; later builds go on from there."),
     ] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Processes that share the shards.")] = 1,
+    nproc: Annotated[
+        str | None,
+        typer.Option(
+            "--nproc",
+            "-n",  # torchrun takes any --nproc for its own, and says so
+            metavar="N|auto",
+            help="Processes that share the shards; auto: one a GPU, or a core. Under a launcher: "
+            "how many it was to start. [default: 1]",
+        ),
+    ] = None,
 ) -> None:
     """Make a data set, or go on with one that was interrupted."""
     from acp.build_command import build_data_set
 
     try:
-        for line in build_data_set(recipe, out, overrides or [], limit, nproc):
+        for line in build_data_set(recipe, out, overrides or [], limit, _processes(nproc)):
             typer.echo(line)
+    except ToldElsewhereError:
+        sys.exit(1)
     except _Interrupted:
-        typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
         sys.exit(130)
+
+
+def _processes(nproc: str | None) -> int | Literal["auto"] | None:
+    if nproc is None or nproc == "auto":
+        return nproc  # type: ignore[return-value]
+    if not nproc.isdecimal() or not int(nproc):
+        raise AcpError(f"--nproc: expected a number from 1 up, or auto, got {nproc!r}")
+    return int(nproc)
 
 
 @app.command()

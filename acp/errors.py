@@ -12,3 +12,7 @@ class AcpError(Exception):
 
 class MissingRequirementError(AcpError):
     """A package or an asset that a backend needs is not there."""
+
+
+class ToldElsewhereError(AcpError):
+    """An error that another rank has told already; this one ends without a word."""

@@ -1,13 +1,14 @@
 """Several processes that share the missing shards of a build, by accelerate.
 
-The parent starts them with torchrun; each takes every n-th missing shard. A rank that dies takes
-no finished shard with it: the next start makes what is missing.
+`acp build --nproc N` starts them with torchrun; each takes every n-th missing shard. A rank that
+dies takes no finished shard with it: the next start makes what is missing. `acp.launched` is for
+processes that the user starts with a launcher.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,18 +16,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from acp.errors import AcpError
+from acp.launch import launched, take_gpu
+from acp.meeting import Meeting, Report, answering, raise_failed, raise_what_failed
 from acp.progress import stage_bars, terminal
-from acp.recipe import load_recipe
-from acp.runner import Build, open_build, recipe_path, run_shards
-from acp.shards import Shard, write_json
+from acp.runner import Build, join_build, run_shards
+from acp.shards import Shard
+from acp.world import THREADS, World, one_thread_each, start_seconds
 
-RANK_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # more ranks use more cores; sums must not depend on their number
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "LOGLEVEL": "CRITICAL",
-}
+RANK_ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
+
+
+class Terminated(BaseException):
+    """SIGTERM, under a name that no library takes for its own."""
 
 
 def complete(build: Build, num_processes: int) -> None:
@@ -38,11 +42,12 @@ def complete(build: Build, num_processes: int) -> None:
     missing = build.missing()
     num_processes = min(num_processes, len(missing))
     if num_processes == 1:
+        one_thread_each()
         with stage_bars(scenes_in(missing), terminal()) as advance_of:
             failed = run_shards(build, missing, advance_of)
-        _raise_failed(build, failed)
+        raise_failed(build, failed)
     elif num_processes > 1:
-        _run_ranks(build, num_processes)
+        _run_ranks(build, missing, num_processes)
 
 
 def scenes_in(shards: Sequence[Shard]) -> int:
@@ -50,39 +55,52 @@ def scenes_in(shards: Sequence[Shard]) -> int:
     return sum(len(shard.scene_ids) for shard in shards)
 
 
-def _run_ranks(build: Build, num_processes: int) -> None:
-    results = build.work / "ranks"
-    results.mkdir(exist_ok=True)
-    for old in results.glob("*.json"):
-        old.unlink()
-    log = results / "log.txt"
+def work_on(build: Build, shards: Sequence[Shard], device: str) -> Report:
+    """Run a rank's shards, with bars on the terminal `device` if there is one."""
+    try:
+        with stage_bars(scenes_in(shards), device) as advance_of:
+            return Report(failed=run_shards(build, shards, advance_of))
+    except AcpError as mistake:
+        return Report(str(mistake))
+
+
+def end_on_sigterm() -> None:
+    """From here on SIGTERM raises `Terminated` in the main thread."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _run_ranks(build: Build, missing: Sequence[Shard], num_processes: int) -> None:
+    meeting = Meeting.call(build.work, missing)
+    log = meeting.folder / "log.txt"
     with _lifeline() as lifeline, log.open("wb") as output:
         code = subprocess.run(
-            _command(build, num_processes, lifeline),
-            env={**os.environ, **RANK_ENVIRONMENT},
+            _command(meeting, num_processes, lifeline),
+            env={**os.environ, THREADS: os.environ.get(THREADS, "1"), **RANK_ENVIRONMENT},
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for this process; the lifeline ends the ranks
             check=False,
         ).returncode
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")]
-    for report in reports:
-        if report["error"]:
-            raise AcpError(report["error"])
-    _raise_failed(build, {int(k): v for r in reports for k, v in r["failed"].items()})
-    if code or len(reports) < num_processes:
-        left = len(build.missing())
-        raise AcpError(
-            f"a rank ended early (exit code {code}); {left} shards are missing, the finished ones "
-            f"are kept: run the same command again (details in {log})"
-        )
+    ranks = range(num_processes)
+    try:
+        raise_what_failed(build, meeting.reports(ranks), ranks)
+    except AcpError as error:
+        details = f" (log: {log})" if "ended early" in str(error) else ""
+        raise AcpError(f"{error}{details}") from None
+    if code:
+        raise AcpError(f"the ranks ended with exit code {code} (log: {log})")
 
 
-def _command(build: Build, num_processes: int, lifeline: Path) -> list[str]:
+def _command(meeting: Meeting, num_processes: int, lifeline: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *("--nproc_per_node", str(num_processes), "-m", "acp.ranks"),
-        *(str(build.work), str(num_processes), str(lifeline), terminal()),
+        *(str(meeting.work), meeting.token, str(num_processes), str(lifeline), terminal()),
     ]
 
 
@@ -111,37 +129,29 @@ def _end_with(lifeline: Path) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _raise_failed(build: Build, failed: dict[int, str]) -> None:
-    if failed:
-        index, reason = min(failed.items())
-        path = build.work / "shards" / f"{index:05d}" / "error.txt"
-        raise AcpError(
-            f"{len(failed)} of {len(build.shards())} shards failed, the others are kept; "
-            f"shard {index}: {reason} (details in {path}); run the same command to try again"
-        )
-
-
-def main(work: Path, expected: int, lifeline: Path, terminal: str) -> None:
-    """What each rank does; the first one draws its bars on `terminal`, if there is one."""
+def main(work: Path, token: str, expected: int, lifeline: Path, device: str) -> None:
+    """What each rank does; the first one draws its bars on the terminal `device`, if any."""
     _end_with(lifeline)
-    import torch
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.cuda.is_available())
-    error, failed = "", dict[int, str]()
-    try:
-        if state.num_processes != expected:
-            raise AcpError(f"asked for {expected} processes, accelerate made {state.num_processes}")
-        build = open_build(load_recipe(str(recipe_path(work))), work)
-        missing = build.missing()
-        state.wait_for_everyone()  # before the first of them finishes a shard
-        mine = missing[state.process_index :: expected]
-        with stage_bars(scenes_in(mine), terminal * state.is_main_process) as advance_of:
-            failed = run_shards(build, mine, advance_of)
-    except AcpError as mistake:
-        error = str(mistake)
-    write_json(work / "ranks" / f"{state.process_index}.json", {"error": error, "failed": failed})
+    end_on_sigterm()
+    launch = launched(expected)
+    if launch is None:
+        raise AcpError(f"asked for {expected} processes and found this one alone")
+    meeting = Meeting(work, token)
+    with answering(meeting, launch.rank) as answer:
+        try:
+            World(launch, start_seconds()).close()  # says that there are as many as expected
+            build = join_build(work)
+            take_gpu(launch, build.recipe)
+        except AcpError as mistake:
+            answer(Report(str(mistake)))
+            return
+        shards = meeting.shards(build, launch.rank, launch.size)
+        answer(work_on(build, shards, device * launch.leads))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    work, token, expected, lifeline, device = sys.argv[1:]
+    try:
+        main(Path(work), token, int(expected), Path(lifeline), device)
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)

@@ -19,7 +19,7 @@ from acp.backends._batches import is_device_broken
 from acp.errors import AcpError
 from acp.pipeline import AdvanceOf, Part, Pipeline
 from acp.prompts import digest
-from acp.recipe import Recipe
+from acp.recipe import Recipe, load_recipe
 from acp.rows import image_row, scene_row
 from acp.shards import MARKER, Shard, plan_shards, read_marker, write_json, write_shard, write_text
 from acp.stages.base import silent
@@ -116,6 +116,26 @@ def open_build(recipe: Recipe, work: Path) -> Build:
     return Build(recipe, work, models, _fingerprint(content))
 
 
+def join_build(work: Path) -> Build:
+    """The build in `work` that another process has opened. Writes nothing.
+
+    Raises:
+        AcpError: the folder cannot be read, or this machine would make other data: it has other
+            models or versions.
+    """
+    try:
+        recipe = load_recipe(str(recipe_path(work)))
+        before = json.loads((work / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AcpError(f"{work}: cannot be read here ({error})") from None
+    models = Pipeline(recipe).info()
+    content = _content(recipe, models)
+    if before != content:
+        changes = _changes(before, content)
+        raise AcpError(f"this machine would make other data: {changes}; give it the same models")
+    return Build(recipe, work, models, _fingerprint(content))
+
+
 def published_recipe(recipe: Recipe) -> str:
     """The recipe as it goes with the data: with every default, without how it was run."""
     values = recipe.resolved()
@@ -150,16 +170,20 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], work: Path) -> str:
+    return (
+        f"{work} was begun with another recipe: {_changes(before, now)}. "
+        "Set it back, build into another folder with --out, or remove that folder"
+    )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     old, new = dict(_flatten(before)), dict(_flatten(now))
     changed = [
         f"{key.removeprefix('recipe.')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
-    return (
-        f"{work} was begun with another recipe: {'; '.join(changed)}. "
-        "Set it back, build into another folder with --out, or remove that folder"
-    )
+    return "; ".join(changed)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

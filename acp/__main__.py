@@ -1,0 +1,6 @@
+"""`python -m acp`: the command line, as launchers of several processes start it."""
+
+from acp.cli import main
+
+if __name__ == "__main__":
+    main()
