@@ -87,7 +87,7 @@ def load_pipeline(
     which = {**where, **more, "variant": options.variant, "use_safetensors": True}
     with _telling(options, who, cls), no_progress_bars(), silent():
         dtype = torch_dtype(options.dtype) or _saved_dtype(options, cls, which)
-        return placed(cls.from_pretrained(**which, torch_dtype=dtype), options, who)
+        return placed(cls.from_pretrained(**which, dtype=dtype), options, who)
 
 
 def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
@@ -207,14 +207,14 @@ def _telling(options: DiffusionOptions, who: str, cls: Any) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())
         hint = f"check its folder or id, and what it needs: {MEND}"
         if "were passed" in reason:  # parts that its model_index.json does not name
             reason = f"it is no {cls.__name__}"
         if "safetensors" in reason or "variant" in reason:
             hint = "weights are read from safetensors alone: check `variant`, or name a `revision` "
             hint += "or a folder that has them"
-        raise AcpError(f"{who}: cannot load {options.model}: {reason}; {hint}") from error
+        raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
 
 
 @contextmanager
