@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
 MaskArray = npt.NDArray[np.bool_]
+BoxConvention = Literal["xyxy_1000", "xyxy_px", "xyxy_norm", "yxyx_1000"]
+"""How a multimodal model is told of a box: the order of its sides, and their unit."""
 
 
 @dataclass(frozen=True, slots=True)

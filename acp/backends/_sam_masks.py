@@ -53,19 +53,9 @@ def instances_of(
     found = masks.cpu().numpy()
     kept = found.sum(axis=(1, 2))
     visible = np.divide(kept, claimed, out=np.zeros(len(found)), where=claimed > 0)
-    has_area = near.any(axis=(1, 2))
-    reasons = tuple(
-        NO_AREA
-        if not area
-        else NO_MASK
-        if not before
-        else TAKEN
-        if not after
-        else f"predicted IoU below {min_predicted_iou:g}"
-        if bad
-        else ""
-        for area, before, after, bad in zip(has_area, claimed, kept, poor, strict=True)
-    )
+    facts = np.stack([near.any(axis=(1, 2)), claimed > 0, kept > 0, ~poor], axis=1)
+    told = (NO_AREA, NO_MASK, TAKEN, f"predicted IoU below {min_predicted_iou:g}")
+    reasons = tuple("" if row.all() else told[int(row.argmin())] for row in facts)
     boxes_px = masks_to_xywh_px(found)
     return Instances(found, boxes_px, visible.astype(np.float32), predicted_iou, reasons)
 

@@ -79,7 +79,10 @@ class Sam:
 
         if self.half is None:
             return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=self.half)
+        rounded: AbstractContextManager[Any] = torch.autocast(
+            self.model.device.type, dtype=self.half
+        )
+        return rounded
 
     def _decode(
         self, embeddings: list[Any], corners: FloatArray, owners: Any, multimask: bool

@@ -57,7 +57,7 @@ def torchvision() -> Torchvision:
 
 
 def hide_broken_torchvision() -> None:
-    """To be called before transformers or diffusers is imported, which stumble over a broken one."""
+    """To be called before transformers or diffusers is imported: they stumble over a broken one."""
     torchvision()
 
 

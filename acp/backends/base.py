@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from acp.config import Settings
 from acp.types import (
+    BoxConvention,
     Failure,
     FloatArray,
     ImageArray,
@@ -198,6 +199,11 @@ class Captioner(Backend):
 
     is_proxy: ClassVar[bool] = False
     """True where the texts are no real captions."""
+
+    def reads_boxes_as(self, size_wh: tuple[int, int]) -> tuple[BoxConvention, tuple[int, int]]:
+        """How the model was taught to read boxes, and the size at which it sees an image of
+        `size_wh`, which boxes in pixels refer to. Does not need `load()`."""
+        return "xyxy_1000", size_wh
 
     @abstractmethod
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:

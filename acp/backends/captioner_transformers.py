@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from acp.backends._batches import Batches
+from acp.backends._box_conventions import CONVENTIONS, DEFAULT, seen_size_wh
 from acp.backends._local_generation import chats, generate, in_batches
 from acp.backends._local_models import (
     MEND,
@@ -19,9 +20,14 @@ from acp.backends._local_models import (
     load_model,
     model_info,
     model_keys,
+    telling,
+    where_is,
 )
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import Captioner, CaptionRequest
-from acp.types import Failure, ModelInfo
+from acp.types import BoxConvention, Failure, ModelInfo
+
+WHO = "captioner 'transformers'"
 
 
 class TransformersCaptioner(Captioner):
@@ -37,8 +43,7 @@ class TransformersCaptioner(Captioner):
 
     def __init__(self, options: LocalModelOptions | None = None) -> None:
         super().__init__(options)
-        who = "captioner 'transformers'"
-        self._batches = Batches(self.options.batch_size, who, OUT_OF_MEMORY)
+        self._batches = Batches(self.options.batch_size, WHO, OUT_OF_MEMORY)
 
     def load(self) -> None:
         _ = self._loaded
@@ -51,7 +56,24 @@ class TransformersCaptioner(Captioner):
 
     @cached_property
     def _loaded(self) -> LocalModel:
-        return load_model(self.options, "captioner 'transformers'", images=True)
+        return load_model(self.options, WHO, images=True)
+
+    def reads_boxes_as(self, size_wh: tuple[int, int]) -> tuple[BoxConvention, tuple[int, int]]:
+        convention, processor = self._box_convention
+        return convention, seen_size_wh(size_wh, processor) if processor is not None else size_wh
+
+    @cached_property
+    def _box_convention(self) -> tuple[BoxConvention, Any]:
+        """And, if boxes are in pixels, the processor that decides how many there are."""
+        hide_broken_torchvision()
+        from transformers import AutoConfig, AutoImageProcessor
+
+        where = where_is(self.options, self.info())
+        with telling(self.options, WHO):
+            config = AutoConfig.from_pretrained(**where)
+            convention = CONVENTIONS.get(config.model_type, DEFAULT)
+            in_pixels = convention == "xyxy_px"
+            return convention, AutoImageProcessor.from_pretrained(**where) if in_pixels else None
 
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
         return in_batches(requests, _limit, _length, self._batches, self._batch)

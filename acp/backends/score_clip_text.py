@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
+from acp.answers import AnswerCache
 from acp.backends._composite import Composite, image_request
 from acp.backends._dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
 from acp.backends._local_models import model_info
@@ -15,7 +16,6 @@ from acp.backends.base import BackendOptions, Captioner, Missing, ScoreRequest
 from acp.backends.judge_embedded import EmbeddedJudge
 from acp.backends.registry import make_backend
 from acp.backends.score_clip import Clip
-from acp.answers import AnswerCache
 from acp.clis.image import caption_questions, plan_questions
 from acp.clis.image_questions import Question
 from acp.clis.image_results import JudgedBy, assemble
@@ -93,7 +93,7 @@ class ClipText(Composite):
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
         asked = [image_request(request) for request in requests]
-        questions = plan_questions(asked, self._settings, self._prompts)
+        questions = plan_questions(asked, self.captioner, self._settings, self._prompts)
         captions = caption_questions(
             questions, self.captioner, self._settings, self._prompts, self._cache
         )

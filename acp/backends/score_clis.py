@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from pydantic import Field
 
+from acp.answers import AnswerCache
 from acp.backends._composite import Composite, image_request
 from acp.backends.base import BackendOptions, Captioner, Judge, ScoreRequest
 from acp.backends.registry import make_backend
-from acp.answers import AnswerCache
 from acp.clis.image import score_images
 from acp.clis.image_settings import ClisISettings, Prompts
 from acp.licences import strictest

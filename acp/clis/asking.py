@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from acp.backends.base import Backend, Captioner, CaptionRequest, Judge, JudgeRequest
 from acp.answers import AnswerCache, answer_key
+from acp.backends.base import Backend, Captioner, CaptionRequest, Judge, JudgeRequest
 from acp.clis.image_questions import Question
 from acp.prompts import Prompt
 from acp.seeds import derive_seed

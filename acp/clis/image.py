@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acp.backends.base import Captioner, Judge
 from acp.answers import AnswerCache
+from acp.backends.base import Captioner, Judge
 from acp.clis.asking import HIGHEST, ask_captioner, ask_judge
 from acp.clis.image_questions import (
+    Box,
+    Chat,
     ImageRequest,
     Question,
+    box_text,
     instance_text,
     questions_of,
     request_problem,
@@ -60,7 +63,7 @@ def score_images(
     """
     settings = settings or ClisISettings()
     prompts = Prompts.of(settings)
-    questions = plan_questions(requests, settings, prompts)
+    questions = plan_questions(requests, captioner, settings, prompts)
     captions = caption_questions(questions, captioner, settings, prompts, cache)
     scores = judge_captions(questions, captions, judge, settings, prompts, cache)
     judged_by = JudgedBy(str(captioner.info()), str(judge.info()), prompts.version)
@@ -68,22 +71,25 @@ def score_images(
 
 
 def plan_questions(
-    requests: Sequence[ImageRequest], settings: ClisISettings, prompts: Prompts
+    requests: Sequence[ImageRequest],
+    captioner: Captioner,
+    settings: ClisISettings,
+    prompts: Prompts,
 ) -> list[Question]:
-    """Everything to ask about these requests; nothing about one of a wrong shape."""
+    """Everything to ask `captioner` about these requests; nothing about one of a wrong shape."""
     whole = prompts.whole.messages()
+
+    def about_region(box: Box, size_wh: tuple[int, int]) -> Chat:
+        own, seen_wh = captioner.reads_boxes_as(size_wh)
+        convention = own if settings.box_convention == "auto" else settings.box_convention
+        return prompts.region.messages(box=box_text(box, seen_wh, convention))
+
     weights = {"region": settings.region_weight, "crop": settings.crop_weight}
     return [
         question
         for index, request in enumerate(requests)
         if not request_problem(request)
-        for question in questions_of(
-            index,
-            request,
-            whole,
-            lambda box: prompts.region.messages(box=box),
-            settings.box_convention,
-        )
+        for question in questions_of(index, request, whole, about_region)
         if weights.get(question.part, 1.0)
     ]
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from acp.types import FloatArray, ImageArray
+from acp.types import BoxConvention, FloatArray, ImageArray
 from acp.vocabulary import categories, plain
 
 Box = tuple[float, float, float, float]
+Chat = tuple[Mapping[str, str], ...]
 Part = Literal["global", "region", "crop"]
 LEAST_CROP_PX = 32
 """Captioners refuse smaller pictures: a crop with a shorter side is enlarged to it."""
@@ -45,12 +46,9 @@ class Question:
     part: Part
     image_rgb: ImageArray
     image_hash: str
-    messages: tuple[Mapping[str, str], ...]
+    messages: Chat
     expected: str
     box_xywhn: Box | None = None
-
-
-BoxConvention = Literal["xyxy_1000", "xyxy_px", "xyxy_norm", "yxyx_1000"]
 
 
 def box_text(box_xywhn: Box, size_wh: tuple[int, int], convention: BoxConvention) -> str:
@@ -141,13 +139,13 @@ def request_problem(request: ImageRequest) -> str:
 def questions_of(
     index: int,
     request: ImageRequest,
-    whole: tuple[Mapping[str, str], ...],
-    about_region: Callable[[str], tuple[Mapping[str, str], ...]],
-    convention: BoxConvention,
+    whole: Chat,
+    about_region: Callable[[Box, tuple[int, int]], Chat],
 ) -> Iterator[Question]:
     """The questions about one image: the whole, then region and crop of each askable object.
 
-    `whole` is the chat about a picture, `about_region` makes the one about a box in words.
+    `whole` is the chat about a picture, `about_region` makes the one about a box on an image of
+    some width and height.
     """
     image = request.image_rgb
     hashed = image_hash(image)
@@ -159,7 +157,7 @@ def questions_of(
     ):
         if box_problem(box) or not text.strip():
             continue
-        region = about_region(box_text(box, size_wh, convention))
+        region = about_region(box, size_wh)
         yield Question(index, instance, "region", image, hashed, region, text, box)
         crop = crop_of(image, box)
         yield Question(index, instance, "crop", crop, image_hash(crop), whole, text)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from acp.clis.image_questions import BoxConvention
 from acp.config import Settings
 from acp.prompts import Prompt, load_prompt
+from acp.types import BoxConvention
 
 
 class ClisISettings(Settings):
@@ -18,8 +19,10 @@ class ClisISettings(Settings):
     instances_weight: float = Field(0.5, ge=0, le=1, description="of the mean of the objects")
     region_weight: float = Field(0.8, ge=0, le=1, description="of the box on the full image")
     crop_weight: float = Field(0.2, ge=0, le=1, description="of the box cut out")
-    box_convention: BoxConvention = Field(
-        "xyxy_1000", description="how the captioner is told of a box; see docs/clis_image.md"
+    box_convention: Literal["auto", BoxConvention] = Field(
+        "auto",
+        description="how the captioner is told of a box, auto: as its model was taught; see "
+        "docs/clis_image.md",
     )
     caption_prompt: str | None = Field(
         None, description="path of a prompt file in place of acp/prompts/caption.md"
