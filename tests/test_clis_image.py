@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from vlm_server import Server, image_of, question_of, serving
 
+from acp.answers import AnswerCache, answer_key
 from acp.backends.base import ScoreRequest
 from acp.backends.captioner_embedded import EmbeddedCaptioner
 from acp.backends.captioner_openai import OpenAICaptioner, OpenAICaptionerOptions
@@ -23,7 +24,6 @@ from acp.backends.registry import make_backend
 from acp.backends.score_clip_text import ClipText
 from acp.backends.score_clis import Clis
 from acp.backends.score_random import Random
-from acp.answers import AnswerCache, answer_key
 from acp.clis.image import (
     ClisISettings,
     ImageRequest,
@@ -71,20 +71,23 @@ def model() -> Model:
 
 
 @pytest.fixture
-def server(model: Model) -> Iterator[Server]:
+def server(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("ACP_HOME", str(tmp_path / "home"))
     with serving(model) as found:
         yield found
 
 
 @pytest.fixture
 def captioner(server: Server) -> OpenAICaptioner:
-    options = OpenAICaptionerOptions(base_url=server.url, image_format="png", max_retries=1)
+    options = OpenAICaptionerOptions(
+        base_url=server.url, image_format="png", max_retries=1, cache=False
+    )
     return OpenAICaptioner(options)
 
 
 @pytest.fixture
 def judge(server: Server) -> OpenAIJudge:
-    return OpenAIJudge(OpenAIJudge.options_type(base_url=server.url, max_retries=1))
+    return OpenAIJudge(OpenAIJudge.options_type(base_url=server.url, max_retries=1, cache=False))
 
 
 def judged(server: Server) -> list[str]:

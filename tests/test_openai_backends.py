@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,13 @@ def answer(body: dict[str, Any]) -> str:
     if "response_format" in body:
         return '{"answer": 4}'
     return f"{question_of(body)} in red"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of its own for answers that are kept."""
+    monkeypatch.setenv("ACP_HOME", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
@@ -120,9 +129,97 @@ def test_half_an_answer_is_a_failure(server: Server, fault: str) -> None:
 
 def test_thoughts_are_left_out(server: Server) -> None:
     server.answer = lambda body: "<think>hm, a dog?</think>\n\nA cat."
-    assert captioner(server).caption([caption_request()]) == ["A cat."]
-    server.answer = lambda body: "<think>hm</think>  "
-    assert "without text" in reason_of(captioner(server).caption([caption_request()])[0])
+    assert captioner(server).caption([caption_request("1")]) == ["A cat."]
+    server.answer = question_of
+    for thoughts in ("<think>hm</think>  ", "<think>hm, a dog, or"):
+        (found,) = captioner(server).caption([caption_request(thoughts)])
+        assert "without text" in reason_of(found)
+
+
+def test_thinking_is_switched_off_unless_asked_for(server: Server) -> None:
+    captioner(server).caption([caption_request()])
+    captioner(server, thinking=True).caption([caption_request()])
+    own = {"chat_template_kwargs": {"enable_thinking": True}}
+    captioner(server, extra_body=own).caption([caption_request()])
+    found = [body.get("chat_template_kwargs") for body in server.chats]
+    assert found == [{"enable_thinking": False}, None, {"enable_thinking": True}]
+
+
+def test_a_server_without_the_switch_is_asked_without_it(server: Server) -> None:
+    server.always = "refuse"
+    backend = captioner(server, concurrency=1)
+    found = backend.caption([caption_request(f"{number}") for number in range(3)])
+    assert found == ["0 in red", "1 in red", "2 in red"]
+    refused = [body for body in server.bodies if "chat_template_kwargs" in body]
+    assert len(refused) == 1
+    assert len(server.bodies) == 1 + 1 + 3
+    own = {"chat_template_kwargs": {"enable_thinking": True}}  # one's own is not dropped
+    with pytest.raises(AcpError, match="Unrecognized request argument"):
+        captioner(server, extra_body=own).load()
+
+
+def test_answers_are_kept_as_they_arrive_and_failures_are_not(server: Server) -> None:
+    requests = [caption_request(f"question {number}") for number in range(6)]
+    server.fault_of = lambda body: 500 if question_of(body) == "question 4" else None
+    first = captioner(server, max_retries=0).caption(requests)
+    assert "500" in reason_of(first[4])
+    server.fault_of = lambda body: None
+    server.bodies.clear()
+    again = captioner(server).caption(requests)
+    assert [each for each in again if each != "question 4 in red"] == [*first[:4], first[5]]
+    assert [question_of(body) for body in server.chats] == ["question 4"]
+    changes: list[Any] = [{"seed": 1}, {"temperature": 0.5}, {"max_new_tokens": 9}]
+    others = [replace(requests[0], **change) for change in changes]
+    captioner(server).caption(others)
+    captioner(server, extra_body={"top_p": 0.5}).caption(requests[:1])
+    captioner(server, cache=False).caption(requests[:1])
+    assert len(server.chats) == 1 + 5
+
+
+def test_what_the_server_answers_wrongly_is_not_kept(server: Server) -> None:
+    server.answer = lambda body: "nonsense"
+    assert reason_of(judge(server).judge([judge_request()])[0]) == "the answer is no JSON"
+    server.answer = answer
+    assert judge(server).judge([judge_request()]) == [4]
+
+
+def test_an_outage_ends_in_one_line(server: Server) -> None:
+    server.always = None
+    server.fault_of = lambda body: 503
+    requests = [caption_request(f"{number}") for number in range(100)]
+    with pytest.raises(AcpError, match=r"32 requests in a row failed, .* answered 503") as caught:
+        captioner(server, max_retries=0, concurrency=4).caption(requests)
+    assert "\n" not in str(caught.value)
+    assert len(server.chats) < 50
+
+
+@pytest.mark.parametrize("fault", ["page", 500])
+def test_a_server_of_another_kind_is_told_at_once(server: Server, fault: Any) -> None:
+    server.always = fault
+    with pytest.raises(AcpError, match=r"check base_url|answered 500"):
+        captioner(server, max_retries=0).load()
+
+
+def test_a_broken_connection_is_retried_and_then_a_failure(server: Server) -> None:
+    server.faults = ["drop"]
+    backend = captioner(server, max_retries=1, concurrency=1)
+    assert backend.caption([caption_request("1")]) == ["1 in red"]
+    server.faults = ["drop", "drop"]
+    found = backend.caption([caption_request("2"), caption_request("3")])
+    assert reason_of(found[0]) == "the server broke the connection off"
+    assert found[1] == "3 in red"
+
+
+def test_deep_nonsense_is_a_failure(server: Server) -> None:
+    server.answer = lambda body: "[" * 100_000
+    assert reason_of(judge(server).judge([judge_request()])[0]) == "the answer is no JSON"
+
+
+def test_a_password_in_the_address_is_refused() -> None:
+    spec = {"backend": "openai", "base_url": "http://me:secret@localhost/v1"}
+    with pytest.raises(AcpError, match="holds a password") as caught:
+        make_backend("llm", spec)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_judgement_is_asked_for_with_a_schema(server: Server) -> None:
@@ -175,6 +272,10 @@ def test_the_key_comes_from_the_environment_and_is_not_told(
     assert server.keys == ["Bearer sk-secret"]
     assert "sk-secret" not in str(caught.value) + caplog.text
     assert "\n" not in str(caught.value)
+    server.always = 400  # the server repeats the key
+    with pytest.raises(AcpError, match=r"for Bearer \*\*\*") as caught:
+        captioner(server, api_key_env="MY_KEY").load()
+    assert "sk-secret" not in str(caught.value) + caplog.text
 
 
 @pytest.mark.parametrize(("status", "mend"), [(403, "OPENAI_API_KEY"), (404, "check model")])
@@ -213,6 +314,7 @@ def test_where_the_server_is_decides_nothing(server: Server) -> None:
         "model": "m",
         "max_tokens_field": "max_tokens",
         "extra_body": {},
+        "thinking": False,
         "licence": "unknown",
     }
     assert json.dumps(options)

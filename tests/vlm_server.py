@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import threading
@@ -20,26 +21,37 @@ Answer = Callable[[dict[str, Any]], str]
 
 class Server(ThreadingHTTPServer):
     """Keeps what it was asked; `faults` are taken one a request: a status code, "slow", "cut"
-    (half of the body) or "empty" (no choices)."""
+    (half of the body), "empty" (no choices), "page" (no JSON at all), "drop" (no reply) or "refuse"
+    (no field that vLLM alone knows). `fault_of` says so for a request; after `last` answers nobody
+    listens any more."""
 
     daemon_threads = True
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.port = self.server_address[1]
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.faults: list[int | str] = []
         self.always: int | str | None = None
+        self.fault_of: Callable[[dict[str, Any]], int | str | None] = lambda body: None
+        self.last: int | None = None
+        self.answered = 0
         self.slow_s = 1.0
         self.under_way = self.most_under_way = 0
         self.lock = threading.Lock()
         self.retry_counts: list[int] = []
 
+    def go_away(self) -> None:
+        """Listen no longer, as a server that was ended."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
     @property
     def url(self) -> str:
         """For `base_url`."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def chats(self) -> list[dict[str, Any]]:
@@ -55,24 +67,42 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         with server.lock:
             server.bodies.append(body)
-            server.keys.append(self.headers.get("Authorization", ""))
-            server.retry_counts.append(int(self.headers.get("x-stainless-retry-count", 0)))
+            key = self.headers.get("Authorization", "")
+            server.keys.append(key)
             server.under_way += 1
             server.most_under_way = max(server.most_under_way, server.under_way)
-            probe = "temperature" not in body
-            fault = server.faults.pop(0) if server.faults and not probe else server.always
+            fault = server.always
+            if "temperature" in body:  # not the first question, for the model's name
+                retries = int(self.headers.get("x-stainless-retry-count", 0))
+                server.retry_counts.append(retries)
+                fault = server.faults.pop(0) if server.faults else server.fault_of(body) or fault
+                if server.last is not None and server.answered >= server.last:
+                    fault = "drop"
+                server.answered += fault is None
         try:
-            self._reply(body, fault)
-        except BrokenPipeError:
+            if fault == "drop":
+                self.close_connection = True
+            else:
+                self._reply(body, fault)
+        except (BrokenPipeError, ConnectionResetError):
             pass  # the client gave up waiting
         finally:
             with server.lock:
                 server.under_way -= 1
+            if server.last is not None and server.answered >= server.last:
+                server.go_away()
 
     def _reply(self, body: dict[str, Any], fault: int | str | None) -> None:
         if isinstance(fault, int):
-            error = json.dumps({"error": {"message": f"fault {fault}"}}).encode()
-            self._send(fault, error)
+            told = f"fault {fault} for {self.headers.get('Authorization')}"
+            self._send(fault, json.dumps({"error": {"message": told}}).encode())
+            return
+        if fault == "refuse" and "chat_template_kwargs" in body:
+            told = "Unrecognized request argument supplied: chat_template_kwargs"
+            self._send(400, json.dumps({"error": {"message": told}}).encode())
+            return
+        if fault == "page":
+            self._send(200, b"<html>It works!</html>", "text/html")
             return
         if fault == "slow":
             time.sleep(self.server.slow_s)
@@ -82,11 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         text = json.dumps({**reply, "model": "served-model-2026-01"}).encode()
         self._send(200, text[: len(text) // 2] if fault == "cut" else text)
 
-    def _send(self, status: int, body: bytes) -> None:
+    def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Retry-After-Ms", "10")
+        self.send_header("Retry-After", "0.01")
         self.end_headers()
         self.wfile.write(body)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -50,32 +50,51 @@ class LocalModelOptions(BackendOptions):
     )
 
 
+class TextModelOptions(LocalModelOptions):
+    """Which language model, and where it runs."""
+
+    gguf_file: str | None = Field(
+        None,
+        pattern=r"^[^/\\]+\.gguf$",
+        description="name of a GGUF file in the folder or repository; it is unpacked to `dtype`",
+    )
+
+
 SPEED_ONLY = frozenset({"batch_size", "device"})
+
+
+def gguf_file(options: LocalModelOptions) -> str | None:
+    """The GGUF file that holds the model, if it does."""
+    return options.gguf_file if isinstance(options, TextModelOptions) else None
 
 
 def model_info(options: LocalModelOptions) -> ModelInfo:
     """Id, revision and licence: the commit for a model of the Hub, a checksum for a folder.
 
+    The id names the GGUF file where there is one.
+
     Raises:
         AcpError: there is no such model, or the Hub cannot be reached and it was never fetched.
     """
-    return _model_info(options.model, options.revision)
+    file = gguf_file(options)
+    info = _model_info(options.model, options.revision, file)
+    return replace(info, id=f"{info.id}/{file}") if file else info
 
 
 @cache
-def _model_info(model: str, revision: str | None) -> ModelInfo:
+def _model_info(model: str, revision: str | None, file: str | None) -> ModelInfo:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return ModelInfo(folder.resolve().name, folder_revision(folder), _licence(folder))
-    return _hub_info(model, revision or "main")
+    return _hub_info(model, revision or "main", (file,) if file else _CONFIGS)
 
 
-def _hub_info(model: str, revision: str) -> ModelInfo:
+def _hub_info(model: str, revision: str, names: Sequence[str]) -> ModelInfo:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        files = (try_to_load_from_cache(model, name, revision=revision) for name in _CONFIGS)
+        files = (try_to_load_from_cache(model, name, revision=revision) for name in names)
         cached = next((file for file in files if isinstance(file, str)), None)
     except HFValidationError:
         raise AcpError(f"model {model!r}: neither a folder nor an id on the Hub") from None
@@ -163,12 +182,13 @@ class LocalModel:
         return {"enable_thinking": False} if knows else {}
 
 
-_loaded: WeakValueDictionary[tuple[str, str, str, str], LocalModel] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple[str, ...], LocalModel] = WeakValueDictionary()
 
 
 def model_keys(options: LocalModelOptions) -> frozenset[str]:
     """The key of what `load_model` shares, for `Backend.model_keys`."""
-    return frozenset({f"{options.model}@{options.revision} {options.dtype} {options.device}"})
+    which = f"{options.model}@{options.revision} {gguf_file(options) or ''}".rstrip()
+    return frozenset({f"{which} {options.dtype} {options.device}"})
 
 
 def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalModel:
@@ -183,7 +203,8 @@ def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalMo
         AcpError: no such model, one that takes no images, or one that cannot be loaded.
     """
     info = model_info(options)
-    key = (str(options.model), info.revision, options.dtype, device_of(options.device))
+    where = (options.model, info.revision, gguf_file(options) or "")
+    key = (*where, options.dtype, device_of(options.device))
     found = _loaded.get(key)
     if found is None:
         found = _load(options, info, who)
@@ -203,7 +224,7 @@ def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
     )
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    where = where_is(options, info)
+    where = {**where_is(options, info), **_in_gguf(options)}
     with telling(options, who), no_progress_bars():
         config = AutoConfig.from_pretrained(**where)
         # Always in full where it can see: captioner and judge then share it, whoever loads first.
@@ -213,7 +234,7 @@ def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
             or "AutoModelForImageTextToText" in mapped
         )
         kind = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
-        model = kind.from_pretrained(**where, dtype=options.dtype)
+        model = kind.from_pretrained(**where, **_unpacked(options), dtype=options.dtype)
         tokenizer = AutoTokenizer.from_pretrained(**where)
         _prepare(tokenizer)
         return LocalModel(model.eval().to(device_of(options.device)), tokenizer, multimodal)
@@ -233,6 +254,19 @@ def _prepare(tokenizer: Any) -> None:
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _in_gguf(options: LocalModelOptions) -> dict[str, str]:
+    file = gguf_file(options)
+    return {"gguf_file": file} if file else {}
+
+
+def _unpacked(options: LocalModelOptions) -> dict[str, Any]:
+    """Never packed weights: answers would depend on whether there are kernels for them."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)  # where it is absent, nothing stays packed
+    return {"quantization_config": config(dequantize=True)} if config and gguf_file(options) else {}
 
 
 def where_is(options: LocalModelOptions, info: ModelInfo) -> dict[str, Any]:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from acp.backends._batches import Batches
+from acp.backends._json_answers import checked
 from acp.backends._local_generation import chats, generate, in_batches, stop_tokens
 from acp.backends._local_models import (
     MEND,
     OUT_OF_MEMORY,
     SPEED_ONLY,
     LocalModel,
-    LocalModelOptions,
+    TextModelOptions,
     load_model,
     model_info,
     model_keys,
 )
-from acp.backends.base import LLM, CompletionRequest
+from acp.backends.base import LLM, CompletionRequest, Missing
 from acp.types import Failure, ModelInfo
 
+GRAMMAR_BYTES = 256 * 2**20
+"""Most memory of compiled grammars that are kept between batches."""
 
-class TransformersOptions(LocalModelOptions):
+
+class TransformersOptions(TextModelOptions):
     """Options of a judge `transformers`."""
 
     batch_size: int = Field(32, ge=1, description="requests of a forward; speed only")
@@ -56,6 +63,10 @@ class TransformersLLM(LLM):
         super().__init__(options)
         who = "language model 'transformers'"
         self._batches = Batches(self.options.batch_size, who, OUT_OF_MEMORY)
+
+    def missing(self) -> list[Missing]:
+        packed = self.options.gguf_file and importlib.util.find_spec("gguf") is None
+        return super().missing() + [Missing("Python package 'gguf'", MEND)] * bool(packed)
 
     def load(self) -> None:
         _ = self._loaded, self._grammars
@@ -88,7 +99,8 @@ class TransformersLLM(LLM):
             limit,
             [self._grammars.processor([request.json_schema for request in requests])],
         )
-        return [_whole(text, limit) for text in texts]
+        schemas = [request.json_schema for request in requests]
+        return [_whole(text, each, limit) for text, each in zip(texts, schemas, strict=True)]
 
     def _prompts(self, requests: Sequence[CompletionRequest]) -> Any:
         loaded = self._loaded
@@ -105,7 +117,10 @@ class TransformersLLM(LLM):
 
 
 class Grammars:
-    """Schemas compiled for a model's tokens, each once."""
+    """Schemas compiled for a model's tokens, those of a batch side by side.
+
+    A scene's schema can take 14 MB: what is kept for later ones is bounded.
+    """
 
     def __init__(self, loaded: LocalModel) -> None:
         import xgrammar
@@ -113,26 +128,36 @@ class Grammars:
         info = xgrammar.TokenizerInfo.from_huggingface(
             loaded.tokenizer, vocab_size=loaded.vocabulary, stop_token_ids=stop_tokens(loaded)
         )
-        self._compiler = xgrammar.GrammarCompiler(info, max_threads=1)
+        self._threads = min(8, os.cpu_count() or 1)
+        self._compiler = xgrammar.GrammarCompiler(
+            info, max_threads=self._threads, cache_limit_bytes=GRAMMAR_BYTES
+        )
 
     def processor(self, schemas: Sequence[Mapping[str, Any]]) -> Any:
         """A logits processor for one batch; it cannot be used twice."""
         from xgrammar.contrib.hf import LogitsProcessor
 
-        return LogitsProcessor(
-            [
-                self._compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
-                for schema in schemas
-            ]
-        )
+        return LogitsProcessor(self.compiled([json.dumps(schema) for schema in schemas]))
+
+    def compiled(self, schemas: Sequence[str]) -> list[Any]:
+        """A grammar for each schema in JSON; the same one for the same schema."""
+        distinct = [*dict.fromkeys(schemas)]
+        # The first alone: it takes long, and brings most of what the others are made of.
+        done = dict(zip(distinct[:1], map(self._compile, distinct[:1]), strict=True))
+        with ThreadPoolExecutor(self._threads) as pool:
+            done |= zip(distinct[1:], pool.map(self._compile, distinct[1:]), strict=True)
+        return [done[schema] for schema in schemas]
+
+    def _compile(self, schema: str) -> Any:
+        return self._compiler.compile_json_schema(schema, any_whitespace=False)
 
 
-def _whole(text: str, limit: int) -> str | Failure:
+def _whole(text: str, schema: Mapping[str, Any], limit: int) -> str | Failure:
     try:
         json.loads(text)
     except ValueError:
         return Failure(f"no complete answer within {limit} tokens")
-    return text
+    return checked(text, schema)
 
 
 def _limit(request: CompletionRequest) -> int:
