@@ -34,6 +34,7 @@ _RESERVED = frozenset(
     {
         "custom_pipeline",
         "custom_revision",
+        "dtype",
         "local_files_only",
         "pretrained_model_name_or_path",
         "revision",
@@ -214,7 +215,8 @@ class _PartDtypes:
 
     def from_pretrained(self, *args: Any, **options: Any) -> Any:
         if self._parts:
-            options["torch_dtype"] = {"default": options.get("torch_dtype"), **self._parts}
+            key = "dtype" if "dtype" in options else "torch_dtype"
+            options[key] = {"default": options.get(key), **self._parts}
         return self._cls.from_pretrained(*args, **options)
 
     def download(self, *args: Any, **options: Any) -> Any:
