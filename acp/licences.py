@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
-# From the freest to the strictest, by the identifiers of the Hub. A rough order of obligations, to
-# choose the identifier of the card; the card lists every source with its own licence.
-ORDER = (
-    "cc0-1.0",
-    "unlicense",
-    "mit",
-    "bsd-3-clause",
-    "apache-2.0",
-    "cc-by-4.0",
-    "openrail",
-    "openrail++",
-    "creativeml-openrail-m",
-    "cc-by-sa-3.0",
-    "cc-by-sa-4.0",
-    "gpl-2.0",
-    "gpl-3.0",
-    "cc-by-nc-4.0",
-    "other",
+OTHER = "other"
+_FREE: frozenset[str] = frozenset()
+_NAMED = frozenset({"name"})  # whose work it is must be told
+_USE = frozenset({"use"})  # some uses are forbidden
+_ALIKE = frozenset({"name", "alike"})  # what is made of it is shared in the same way
+_UNPAID = frozenset({"name", "unpaid"})  # nothing commercial
+OBLIGATIONS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "cc0-1.0": _FREE,
+        "unlicense": _FREE,
+        "mit": _FREE,
+        "bsd-3-clause": _FREE,
+        "apache-2.0": _FREE,
+        "cc-by-4.0": _NAMED,
+        "openrail": _USE,
+        "openrail++": _USE,
+        "bigscience-openrail-m": _USE,
+        "bigcode-openrail-m": _USE,
+        "creativeml-openrail-m": _USE,
+        "gemma": _USE | {"gemma"},
+        "llama2": _USE | {"llama"},
+        "llama3": _USE | {"llama"},
+        "llama3.1": _USE | {"llama"},
+        "llama3.2": _USE | {"llama"},
+        "llama3.3": _USE | {"llama"},
+        "llama4": _USE | {"llama"},
+        "cc-by-sa-3.0": _ALIKE,
+        "cc-by-sa-4.0": _ALIKE,
+        "gpl-2.0": _ALIKE,
+        "gpl-3.0": _ALIKE,
+        "cc-by-nc-4.0": _UNPAID,
+        "cc-by-nc-sa-4.0": _ALIKE | _UNPAID,
+    }
 )
+"""Identifiers of the Hub from the freest to the strictest, with what they ask for. A rough order,
+to choose the identifier of the card; the card lists every source with its own licence."""
 
 
 def strictest(licences: Iterable[str]) -> str:
-    """The strictest identifier; "other" if one of them is not known.
+    """The strictest identifier, if it asks for all that the others ask for.
+
+    "other" where none does, or where one is not in the table: the non-commercial licences of FLUX,
+    a model without a card.
 
     >>> strictest(["apache-2.0", "gpl-2.0", "mit"])
     'gpl-2.0'
+    >>> strictest(["apache-2.0", "CreativeML-OpenRAIL-M"])
+    'creativeml-openrail-m'
+    >>> strictest(["creativeml-openrail-m", "gpl-2.0"])
+    'other'
     >>> strictest(["apache-2.0", "house rules"])
     'other'
     """
-    ranks = [ORDER.index(each) if each in ORDER else len(ORDER) - 1 for each in licences]
-    return ORDER[max(ranks, default=0)]
+    order = list(OBLIGATIONS)
+    found = {licence.strip().lower() for licence in licences} or {order[0]}
+    if not found <= OBLIGATIONS.keys():
+        return OTHER
+    asked = frozenset().union(*(OBLIGATIONS[licence] for licence in found))
+    enough = [licence for licence in found if OBLIGATIONS[licence] >= asked]
+    return max(enough, key=order.index, default=OTHER)
