@@ -425,3 +425,9 @@ def test_parts_in_another_dtype(gligen_folder: Path) -> None:
     made = gligen(gligen_folder, dtype="bfloat16", part_dtypes={"vae": "float32"})
     assert made._pipeline.vae.dtype == torch.float32
     assert made._pipeline.unet.dtype == torch.bfloat16
+
+
+def test_a_licence_that_the_card_does_not_tell(gligen_folder: Path) -> None:
+    assert gligen(gligen_folder).info().licence == "unknown"
+    told = gligen(gligen_folder, licence="creativeml-openrail-m").info()
+    assert told.licence == "creativeml-openrail-m"

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,9 @@ class CustomOptions(DiffusionOptions):
     batched: bool = Field(
         False, description="whether it takes lists, one entry for each image; otherwise one by one"
     )
+    licence: str | None = Field(
+        None, description="of the model, where its card says nothing or too little"
+    )
     loading: dict[str, JsonValue] = Field(
         {}, description="more for from_pretrained, such as {safety_checker: null}"
     )
@@ -118,6 +122,8 @@ def custom_info(options: CustomOptions) -> ModelInfo:
         AcpError: no model is named, there is none, or the Hub gives no access.
     """
     found = _model_info(options)
+    if options.licence is not None:
+        found = replace(found, licence=options.licence)
     code = _code_elsewhere(options, found)
     if code is None:
         return found
