@@ -273,3 +273,68 @@ def save_qwen3_5(folder: Path) -> Path:
     config = Qwen3_5Config(text_config=text, vision_config=vision, **_token_ids(words))
     torch.manual_seed(0)
     return _save_qwen(folder, Qwen3_5ForConditionalGeneration(config), words, 8)
+
+
+def _text_side(words: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+        "projection_size": 32,
+    }
+
+
+def save_siglip(folder: Path) -> Path:
+    """A SigLIP of pictures of a fixed size."""
+    import torch
+    from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor
+
+    words = tokenizer((), "")
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    config = SiglipConfig(text_config=_text_side(words), vision_config=vision)
+    torch.manual_seed(0)
+    SiglipModel(config).save_pretrained(folder)
+    images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    SiglipProcessor(image_processor=images, tokenizer=words).save_pretrained(folder)
+    return folder
+
+
+def save_siglip2_naflex(folder: Path) -> Path:
+    """A SigLIP 2 of pictures of any shape, cut into up to 24 patches."""
+    import torch
+    from transformers import (
+        Siglip2Config,
+        Siglip2ImageProcessorPil,
+        Siglip2Model,
+        Siglip2Processor,
+        Siglip2Tokenizer,
+    )
+
+    names = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"▁abcdefghijklmnopqrstuvwxyz"]
+    names += [f"<0x{byte:02X}>" for byte in range(256)]
+    words = Siglip2Tokenizer(vocab={name: place for place, name in enumerate(names)}, merges=[])
+    words.padding_side = "right"
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+        "num_patches": 16,
+    }
+    config = Siglip2Config(text_config=_text_side(words), vision_config=vision)
+    torch.manual_seed(0)
+    Siglip2Model(config).save_pretrained(folder)
+    images = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=24)
+    Siglip2Processor(image_processor=images, tokenizer=words).save_pretrained(folder)
+    return folder

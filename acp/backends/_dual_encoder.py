@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from acp.backends._batches import Batches
 from acp.backends._local_models import (
+    OUT_OF_MEMORY,
     LocalModelOptions,
     device_of,
     model_info,
@@ -19,7 +21,7 @@ from acp.backends._local_models import (
 from acp.backends._processors import load_processor
 from acp.backends._torchvision import hide_broken_torchvision
 from acp.torch_tools import no_progress_bars
-from acp.types import FloatArray, ImageArray
+from acp.types import Failure, FloatArray, ImageArray
 
 
 class DualEncoderOptions(LocalModelOptions):
@@ -28,21 +30,33 @@ class DualEncoderOptions(LocalModelOptions):
     model: str = Field(
         "google/siglip2-base-patch16-naflex", description="id on the Hub, or a folder"
     )
-    batch_size: int = Field(32, ge=1, description="pictures or texts of a forward; speed only")
+    batch_size: int = Field(
+        32,
+        ge=1,
+        description="most pictures or texts of a forward; halved where memory runs out; speed only",
+    )
 
 
 class DualEncoder:
-    """The model in memory; its vectors have length 1, so a dot product is a cosine."""
+    """The model in memory; its vectors have length 1, so a dot product is a cosine.
 
-    def __init__(self, model: Any, processor: Any, batch_size: int) -> None:
-        self._model, self._processor, self._batch_size = model, processor, batch_size
+    Pictures become batches of one shape: those of SigLIP 2 "naflex", which keep their aspect, are
+    padded to the same number of patches and masked.
+    """
+
+    def __init__(self, model: Any, processor: Any, batches: Batches) -> None:
+        self._model, self._processor, self._batches = model, processor, batches
         text = model.config.text_config
         limit = int(processor.tokenizer.model_max_length)
         self._length = min(limit, int(text.max_position_embeddings))
 
     @classmethod
-    def load(cls, options: DualEncoderOptions, who: str) -> DualEncoder:
+    def load(
+        cls, options: DualEncoderOptions, who: str, batches: Batches | None = None
+    ) -> DualEncoder:
         """Bring the model into memory; `who` is named in errors.
+
+        `batches` remembers a batch size that memory allows from one load to the next.
 
         Raises:
             AcpError: no such model, or one that cannot be loaded.
@@ -54,10 +68,15 @@ class DualEncoder:
         with telling(options, who), no_progress_bars():
             model = AutoModel.from_pretrained(**where, dtype=options.dtype)
             processor = load_processor(where, options.model, who)
-        return cls(model.eval().to(device_of(options.device)), processor, options.batch_size)
+        batches = batches or Batches(options.batch_size, who, OUT_OF_MEMORY)
+        return cls(model.eval().to(device_of(options.device)), processor, batches)
 
     def encode_images(self, images: Sequence[ImageArray]) -> FloatArray:
-        """Unit vectors (N, D) of pictures (H, W, 3)."""
+        """Unit vectors (N, D) of pictures (H, W, 3).
+
+        Raises:
+            ValueError: the processor refuses a picture.
+        """
 
         def inputs(batch: Sequence[ImageArray]) -> Any:
             pictures = [Image.fromarray(image) for image in batch]
@@ -83,17 +102,28 @@ class DualEncoder:
     def _encode(
         self, items: Sequence[Any], inputs: Callable[[Any], Any], features: Callable[..., Any]
     ) -> FloatArray:
+        def work(batch: Sequence[Any]) -> list[FloatArray | Failure]:
+            return [*self._vectors(inputs(batch), features)]
+
+        found = self._batches.run(items, work)
+        failed = next((each for each in found if isinstance(each, Failure)), None)
+        if failed is not None:
+            raise ValueError(failed.reason)
+        return np.stack(cast(list[FloatArray], found)) if found else np.zeros((0, 1), np.float32)
+
+    def _vectors(self, batch: Mapping[str, Any], features: Callable[..., Any]) -> FloatArray:
         import torch
 
-        found: list[FloatArray] = []
-        for start in range(0, len(items), self._batch_size):
-            batch = inputs(items[start : start + self._batch_size]).to(self._model.device)
-            with torch.inference_mode():
-                vectors = features(**batch)
-            vectors = getattr(vectors, "pooler_output", vectors).float()
-            unit = torch.nn.functional.normalize(vectors, dim=-1)
-            found.append(unit.cpu().numpy().astype(np.float32))
-        return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+        device, dtype = self._model.device, self._model.dtype
+        moved = {
+            name: value.to(device, dtype if value.is_floating_point() else value.dtype)
+            for name, value in batch.items()
+        }
+        with torch.inference_mode():
+            vectors = features(**moved)
+        vectors = getattr(vectors, "pooler_output", vectors).float()
+        unit = torch.nn.functional.normalize(vectors, dim=-1)
+        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
 
 def cosine_score(left: FloatArray, right: FloatArray) -> float:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from acp.backends._batches import Batches
 from acp.backends._composite import image_request
 from acp.backends._dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
-from acp.backends._local_models import MEND, SPEED_ONLY, model_info
+from acp.backends._local_models import (
+    MEND,
+    OUT_OF_MEMORY,
+    SPEED_ONLY,
+    model_info,
+    model_keys,
+)
 from acp.backends.base import Scorer, ScoreRequest
 from acp.clis.image_questions import ImageRequest, box_problem, boxes_of, crop_of, request_problem
 from acp.clis.image_results import combine_image
 from acp.clis.image_settings import ClisISettings
-from acp.types import Failure, FloatArray, ImageScores, ModelInfo
+from acp.types import Failure, ImageArray, ImageScores, ModelInfo
+
+WHO = "scorer 'clip'"
 
 
 class Clip(Scorer):
@@ -32,12 +42,19 @@ class Clip(Scorer):
     options_type = DualEncoderOptions
     options: DualEncoderOptions
 
+    def __init__(self, options: DualEncoderOptions | None = None) -> None:
+        super().__init__(options)
+        self._batches = Batches(self.options.batch_size, WHO, OUT_OF_MEMORY)
+
     def load(self) -> None:
         _ = self._encoder
 
+    def model_keys(self) -> frozenset[str]:
+        return frozenset({f"{type(self).__module__} {key}" for key in model_keys(self.options)})
+
     @cached_property
     def _encoder(self) -> DualEncoder:
-        return DualEncoder.load(self.options, "scorer 'clip'")
+        return DualEncoder.load(self.options, WHO, self._batches)
 
     def info(self) -> ModelInfo:
         model = model_info(self.options)
@@ -45,23 +62,56 @@ class Clip(Scorer):
         return ModelInfo(f"clip: {model.id} (proxy)", model.revision, model.licence, note)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
-        return [self._one(image_request(request)) for request in requests]
+        asked = [_Asked.of(image_request(request)) for request in requests]
+        try:
+            return self._together(asked)
+        except ValueError:  # a picture that the processor refuses spares the others
+            return [found for each in asked for found in self._alone(each)]
 
-    def _one(self, request: ImageRequest) -> ImageScores | Failure:
+    def _alone(self, asked: _Asked) -> list[ImageScores | Failure]:
+        try:
+            return self._together([asked])
+        except ValueError as error:
+            return [Failure(str(error))]
+
+    def _together(self, asked: Sequence[_Asked]) -> list[ImageScores | Failure]:
+        """All pictures of all requests through the model side by side, then all texts."""
+        images = self._encoder.encode_images([each for one in asked for each in one.images])
+        texts = self._encoder.encode_texts([each for one in asked for each in one.texts])
+        scores = iter([cosine_score(a, b) for a, b in zip(images, texts, strict=True)])
+        made_by = str(self.info())
+        return [
+            Failure(one.problem)
+            if one.problem
+            else _scored(one, [next(scores) for _ in one.texts], made_by)
+            for one in asked
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Pictures and texts to compare, the whole first; or the `problem` of a request."""
+
+    images: Sequence[ImageArray] = ()
+    texts: Sequence[str] = ()
+    box_problems: Sequence[str] = ()
+    problem: str = ""
+
+    @classmethod
+    def of(cls, request: ImageRequest) -> _Asked:
         if problem := request_problem(request):
-            return Failure(problem)
+            return cls(problem=problem)
         boxes = boxes_of(request.boxes_xywhn)
         problems = [box_problem(box) for box in boxes]
         there = [place for place, problem in enumerate(problems) if not problem]
         crops = [crop_of(request.image_rgb, boxes[place]) for place in there]
-        images = self._encoder.encode_images([request.image_rgb, *crops])
-        texts = self._text_vectors([request.caption, *(request.instances[i] for i in there)])
-        scores = [cosine_score(a, b) for a, b in zip(images, texts, strict=True)]
-        found = dict(zip(there, scores[1:], strict=True))
-        instances = tuple(found.get(place) for place in range(len(boxes)))
-        total, reason = combine_image(scores[0], "", instances, ClisISettings())
-        made_by = str(self.info())
-        return ImageScores(total, scores[0], instances, reason, tuple(problems), made_by)
+        texts = [request.caption, *(request.instances[place] for place in there)]
+        return cls([request.image_rgb, *crops], texts, problems)
 
-    def _text_vectors(self, texts: Sequence[str]) -> FloatArray:
-        return self._encoder.encode_texts(texts)
+
+def _scored(asked: _Asked, scores: Sequence[float], made_by: str) -> ImageScores:
+    whole, *found = scores
+    left = iter(found)
+    instances = tuple(None if problem else next(left) for problem in asked.box_problems)
+    total, reason = combine_image(whole, "", instances, ClisISettings())
+    return ImageScores(total, whole, instances, reason, tuple(asked.box_problems), made_by)
