@@ -1,36 +1,33 @@
-"""A FLUX 3 of a few thousand random weights, made from configurations and saved.
-
-Its processors are those of a Llava with the same tokenizer: Qwen's own need torchvision for videos,
-which the pipeline never shows them.
-"""
+"""A FLUX 3 of a few thousand random weights, made from configurations and saved."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+PROCESSORS = ("tokenizer", "prompt_upsampler_processor")
 STATES = 8
 """The pipeline stacks the hidden states after layers 4, 8, ... 32, so the tiny one has 32 too."""
 
 
-def processor() -> Any:
-    """Tokenizer and chat template, and an image processor that nobody asks."""
-    from tiny_models import TEMPLATE, tokenizer
-    from transformers import CLIPImageProcessorPil, LlavaProcessor
+def save_processor(folder: Path) -> int:
+    """Qwen's processor as the Hub has it, with the parts for pictures and videos; how many tokens
+    it knows."""
+    from tiny_vision import QWEN_TEMPLATE, QWEN_TOKENS, tokenizer
 
-    words = tokenizer()
+    words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
     words.model_max_length = 100_000
-    images = CLIPImageProcessorPil(
-        size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=words,
-        patch_size=14,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    )
+    words.save_pretrained(folder)
+    size = {"shortest_edge": 256, "longest_edge": 16384}
+    common = {"patch_size": 8, "temporal_patch_size": 2, "merge_size": 2, "size": size}
+    for name, extra in (
+        ("preprocessor_config.json", {"image_processor_type": "Qwen2VLImageProcessorFast"}),
+        ("video_preprocessor_config.json", {"video_processor_type": "Qwen3VLVideoProcessor"}),
+    ):
+        text = json.dumps({**common, **extra, "processor_class": "Qwen3VLProcessor"})
+        (folder / name).write_text(text, encoding="utf-8")
+    return len(words)
 
 
 def _vision(hidden: int) -> dict[str, Any]:
@@ -158,17 +155,32 @@ def save_flux3(folder: Path, *, distilled: bool = True) -> Path:
 
     kind = Flux3DistilledModularPipeline if distilled else Flux3ModularPipeline
     blocks = Flux3DistilledAutoBlocks if distilled else Flux3AutoBlocks
-    words = processor()
-    size = len(words.tokenizer)
+    sizes = {name: save_processor(folder / name) for name in PROCESSORS}
+    size = sizes["tokenizer"]
     torch.manual_seed(0)
     pipeline = kind(blocks=blocks())
     pipeline.update_components(
         prompt_upsampler=upsampler(size).eval(),
-        prompt_upsampler_processor=words,
         text_encoder=text_encoder(size).eval(),
-        tokenizer=words,
         transformer=transformer(distilled).eval(),
         vae=vae().eval(),
     )
     pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
+    _name_processors(folder)
     return folder
+
+
+def _name_processors(folder: Path) -> None:
+    """Into the index; made here they would need torchvision, for the part that reads videos."""
+    index = folder / "modular_model_index.json"
+    saved = json.loads(index.read_text(encoding="utf-8"))
+    for name in PROCESSORS:
+        where = {
+            "pretrained_model_name_or_path": str(folder),
+            "subfolder": name,
+            "revision": None,
+            "variant": None,
+            "type_hint": ["transformers", "Qwen3VLProcessor"],
+        }
+        saved[name] = ["transformers", "Qwen3VLProcessor", where]
+    index.write_text(json.dumps(saved, indent=2), encoding="utf-8")

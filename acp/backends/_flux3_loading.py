@@ -19,7 +19,8 @@ from acp.backends._local_models import (
     telling,
     where_is,
 )
-from acp.backends._torchvision import hide_broken_torchvision
+from acp.backends._processors import _VIDEO, _without_videos
+from acp.backends._torchvision import hide_broken_torchvision, torchvision
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import ModelInfo
@@ -105,6 +106,7 @@ def load_phases(options: Flux3Options) -> Phases:
         AcpError: no such model, no access to it, another kind of pipeline, or options it lacks.
     """
     hide_broken_torchvision()
+    hide_broken_torchvision()
     from diffusers import ModularPipeline
 
     with (
@@ -176,6 +178,7 @@ def _component(
 ) -> Any:
     import torch
 
+    spec.type_hint = _without_torchvision(spec.type_hint)
     more: dict[str, Any] = {}
     if issubclass(spec.type_hint, torch.nn.Module):
         more = {"use_safetensors": True, "dtype": torch_dtype(options.dtype) or torch.bfloat16}
@@ -191,6 +194,17 @@ def _component(
             own = Path(options.upsampler).expanduser() / spec.name
             more["subfolder"] = spec.name if own.is_dir() else ""
     return spec.load(**more)
+
+
+def _without_torchvision(kind: Any) -> Any:
+    """The class of a processor without its part for videos, where that could not be had."""
+    from transformers import AutoProcessor, ProcessorMixin, Qwen3VLProcessor
+
+    if torchvision().works:
+        return kind
+    kind = Qwen3VLProcessor if kind is AutoProcessor else kind
+    reads_videos = issubclass(kind, ProcessorMixin) and _VIDEO in kind.get_attributes()
+    return _without_videos(kind) if reads_videos else kind
 
 
 def _is_folder(options: Flux3Options) -> bool:
