@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 import acp
+from acp.backends._torchvision import mend_command, torchvision
 from acp.backends.registry import BACKENDS, backend_class
 from acp.home import acp_home
 
@@ -48,6 +49,7 @@ def report() -> Iterator[str]:
     yield f"cache: {home} ({free_gb:.0f} GB free)"
     yield ""
     yield from (f"{name:<18} {_version(name)}" for name in PACKAGES)
+    yield f"{'torchvision':<18} {_torchvision()}"
     for kind, names in BACKENDS.items():
         yield ""
         yield f"{kind}:"
@@ -81,6 +83,17 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _torchvision() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return _version("torchvision")
+    found = torchvision()
+    if found.works:
+        return found.version
+    if not found.version:
+        return "not installed; images are then prepared by Pillow"
+    return f"{found.version} cannot be imported, and is left out; to mend it: {mend_command()}"
 
 
 def _accelerator() -> str:

@@ -74,11 +74,14 @@ def _hide() -> None:
             forget()
 
 
-def mend() -> str:
+def mend_command() -> str:
     """The command that installs the torchvision that fits the torch that is installed."""
     import torch
 
-    return install_command(torch.__version__, torch.version.cuda)
+    command = install_command(torch.__version__, torch.version.cuda)
+    if torchvision().problem:
+        command = command.replace("pip install", "pip install --force-reinstall")
+    return command
 
 
 def install_command(torch_version: str, cuda: str | None) -> str:
@@ -106,6 +109,4 @@ def advice() -> str:
     found = torchvision()
     if found.works:
         return ""
-    again = " --force-reinstall" if found.problem else ""
-    command = mend().replace("pip install", f"pip install{again}")
-    return f"{found}; install the one built for the torch that is here: {command}"
+    return f"{found}; install the one built for the torch that is here: {mend_command()}"
