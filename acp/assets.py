@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -21,6 +22,9 @@ from acp.apt import PackageAbsentError, download, package_version, unpack, updat
 from acp.backends.base import Missing
 from acp.errors import AcpError, MissingRequirementError
 from acp.home import acp_home
+
+if TYPE_CHECKING:
+    from acp.recipe import Recipe
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 RECORD = "acp-asset.json"
@@ -81,6 +85,14 @@ def asset_version(name: str) -> str:
 def missing(names: Sequence[str]) -> list[Missing]:
     """Those of `names` that have not been fetched, and how to get them."""
     return [_missing(name) for name in names if not _folder(name).is_dir()]
+
+
+def needed_by(recipe: Recipe) -> list[str]:
+    """The assets that the recipe's backends need and do not find."""
+    from acp.backends.registry import RECIPE_KINDS
+
+    lacking = {each for kind in RECIPE_KINDS for each in recipe.backend(kind).missing()}
+    return [name for name in ASSETS if _missing(name) in lacking]
 
 
 def fetch(names: Sequence[str], progress: Progress = lambda line: None) -> None:

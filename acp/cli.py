@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,6 +90,7 @@ def build(
         for line in build_data_set(recipe, out, overrides or [], limit, _processes(nproc)):
             typer.echo(line)
     except ToldElsewhereError:
+        time.sleep(3)  # launchers end all processes once one fails: rank 0 has to speak first
         sys.exit(1)
     except _Interrupted:
         if os.environ.get("RANK", "0") == "0":
@@ -153,11 +155,20 @@ app.command()(score.score)
 @assets_app.command("fetch")
 def assets_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--for", metavar="RECIPE", help="Only what this recipe needs.")
+    ] = None,
 ) -> None:
     """Fetch and unpack photographs (without root) that the recipe `demo` needs."""
-    from acp.assets import ASSETS, fetch
+    from acp.assets import ASSETS, fetch, needed_by
 
-    fetch(names or list(ASSETS), progress=typer.echo)
+    if recipe is not None:
+        from acp.recipe import load_recipe
+
+        names = [*(names or []), *needed_by(load_recipe(recipe))]
+    else:
+        names = names or list(ASSETS)
+    fetch(names, progress=typer.echo)
 
 
 @cutouts_app.command("list")

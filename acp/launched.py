@@ -8,6 +8,7 @@ signs of life are files there.
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ from acp.recipe import Recipe
 from acp.residency import free_memory
 from acp.runner import Build, join_build
 from acp.world import LostContactError, World, start_seconds
+
+ENDED = "ended from outside, as launchers do once another rank has died"
 
 PlaceOf = Callable[[], tuple[Recipe, Path]]
 """Gives the recipe and the folder of its data set."""
@@ -52,10 +55,7 @@ def build_as_rank(launch: Launch, place_of: PlaceOf) -> Iterator[str]:
         raise ToldElsewhereError(str(error)) from None
     except Terminated:
         kind = AcpError if launch.leads else ToldElsewhereError
-        raise kind(
-            "ended from outside, as launchers do when another rank has died; what is finished is "
-            "kept: run the same command again"
-        ) from None
+        raise kind(f"{ENDED}; run the same command again") from None
 
 
 def _lead(launch: Launch, world: World, place_of: PlaceOf) -> Iterator[str]:
@@ -79,14 +79,12 @@ def _lead(launch: Launch, world: World, place_of: PlaceOf) -> Iterator[str]:
             _make_shards(launch, meeting, build, limit)
             if not done:
                 release(build, out, 1)
-        except Terminated:
+        except BaseException as error:
+            # Launchers end all processes once one has failed; this one has something to say first.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             meeting.conclude(False)
-            raise AcpError(
-                "ended from outside, as launchers do when another rank has died; "
-                f"{still_missing(build)}"
-            ) from None
-        except BaseException:
-            meeting.conclude(False)
+            if isinstance(error, Terminated):
+                raise AcpError(f"{ENDED}; {still_missing(build)}") from None
             raise
         meeting.conclude(True)
     yield from summary(build, out)

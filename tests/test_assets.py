@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from acp.assets import ABSENT, ASSETS, RECORD, asset_dir, asset_version, fetch, missing
+from acp.assets import ABSENT, ASSETS, RECORD, asset_dir, asset_version, fetch, missing, needed_by
 from acp.errors import AcpError, MissingRequirementError
+from acp.recipe import load_recipe
 
 needs_apt = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None,
@@ -86,6 +87,11 @@ def build_package(tree: Path, package: str, folder: Path) -> Path:
 
 def kept(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_recipe_of_other_backends_needs_no_pictures(home: Path) -> None:
+    assert needed_by(load_recipe("demo")) == [*ASSETS]
+    assert needed_by(load_recipe("demo", ["renderer={backend: gligen}"])) == []
 
 
 def test_what_is_not_fetched_is_missing_with_its_mend(home: Path) -> None:
