@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
@@ -244,7 +245,7 @@ class ChatClient:
     def _told(self, error: BaseException) -> str:
         """What the error says, in one line, without the key that a server may repeat."""
         key = os.environ.get(self._options.api_key_env)
-        text = " ".join(str(error).split())
+        text = re.sub(r"^Error code: \d+ - ", "", " ".join(str(error).split()))
         return (text.replace(key, "***") if key else text)[:200]
 
 
