@@ -28,6 +28,7 @@ from acp.types import ModelInfo
 WHO = "renderer 'flux3'"
 UPSAMPLER = ("prompt_upsampler", "prompt_upsampler_processor")
 INDEX = "modular_model_index.json"
+GUIDANCE = 4.0
 
 
 class Flux3Options(DiffusionOptions):
@@ -38,8 +39,8 @@ class Flux3Options(DiffusionOptions):
         "bfloat16", description="of the weights; auto: bfloat16, as they are published"
     )
     steps: int = Field(16, ge=1, le=1000, description="denoising steps; the Base model wants 50")
-    guidance_scale: float = Field(
-        4.0, ge=0, description="classifier-free guidance of the Base model; Klein itself has none"
+    guidance_scale: float | None = Field(  # type: ignore[assignment]
+        None, ge=0, description="classifier-free guidance of the Base model (4); Klein has none"
     )
     batch_size: int = Field(
         4, ge=1, description="most images at once; halved where memory runs out; speed only"
@@ -85,6 +86,11 @@ class Phases:
         messages = [{"role": "user", "content": caption}]
         text = words.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return len(words.tokenizer(text)["input_ids"])
+
+
+def guidance(options: Flux3Options) -> float:
+    """The scale for a model that knows guidance."""
+    return GUIDANCE if options.guidance_scale is None else options.guidance_scale
 
 
 def flux3_info(options: Flux3Options) -> ModelInfo:
@@ -261,14 +267,14 @@ def _taken_apart(pipeline: Any, blocks: Any, options: Flux3Options) -> Phases:
     steps = blocks.sub_blocks
     upsample, encode = steps.pop("prompt_upsampler"), steps.pop("text_encoder")
     guided = "guider" in blocks.component_names
-    if not guided and "guidance_scale" in options.model_fields_set:
+    if not guided and options.guidance_scale is not None:
         raise AcpError(
             f"{WHO}: {options.model} is distilled and takes no guidance; drop guidance_scale"
         )
     if guided:
         from diffusers import ClassifierFreeGuidance
 
-        guider = ClassifierFreeGuidance(guidance_scale=options.guidance_scale)
+        guider = ClassifierFreeGuidance(guidance_scale=guidance(options))
         pipeline.update_components(guider=guider)
     if options.compile:
         pipeline.transformer.compile()

@@ -14,7 +14,14 @@ from acp.backends import _diffusion
 from acp.backends._batches import Batches
 from acp.backends._diffusion import MEND, filled, generators, to_rendering
 from acp.backends._flux3_caption import Box, graph_caption, layout_boxes
-from acp.backends._flux3_loading import WHO, Flux3Options, Phases, flux3_info, load_phases
+from acp.backends._flux3_loading import (
+    WHO,
+    Flux3Options,
+    Phases,
+    flux3_info,
+    guidance,
+    load_phases,
+)
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.errors import AcpError
 from acp.types import Failure, ModelInfo, Rendering
@@ -142,7 +149,7 @@ class Flux3(Renderer):
         more: dict[str, Any] = {}
         if self._phases.guided:
             names.append("negative_prompt_embeds")
-            if self.options.guidance_scale > 1:
+            if guidance(self.options) > 1:
                 more["negative_prompt"] = self.options.negative_prompt
         found = [self._phases.encode(prompt=text, output=names, **more) for text in texts]
         return [
