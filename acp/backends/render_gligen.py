@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from acp.backends._batches import Batches
 from acp.backends._diffusion import (
@@ -69,6 +69,14 @@ class GligenOptions(DiffusionOptions):
     refiner: RefinerOptions | None = Field(
         None, description="a second pass with the SDXL refiner; none: no such pass"
     )
+
+    @model_validator(mode="after")
+    def _heeds_boxes(self) -> GligenOptions:
+        if self.scheduled_sampling_beta > 0 and int(self.scheduled_sampling_beta * self.steps) < 1:
+            raise ValueError(
+                "steps x scheduled_sampling_beta is less than one step: no box would count"
+            )
+        return self
 
 
 class Gligen(Renderer):
