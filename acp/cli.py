@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 import acp
-from acp.commands import metric, priors, score
+from acp.commands import metric, plan, priors, score
 from acp.errors import AcpError, ToldElsewhereError
 
 app = typer.Typer(
@@ -150,6 +150,7 @@ def show(
 
 
 app.command()(score.score)
+app.command()(plan.plan)
 
 
 @assets_app.command("fetch")
