@@ -26,7 +26,7 @@ from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import ModelInfo
 
-MEND = "pip install 'auto-cherry-picker[gpu]'"
+MEND = "make setup EXTRAS=gpu in a clone, else pip install 'auto-cherry-picker[gpu]'"
 OUT_OF_MEMORY = "use a smaller model, or `residency: one` in the recipe"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
