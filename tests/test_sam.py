@@ -154,14 +154,20 @@ def test_each_image_is_encoded_once_and_all_boxes_decoded_together(
 ) -> None:
     backend = segmenter("sam2", models["sam2"], batch_size=3)
     model = backend._model.model
-    encoded, decoded = [], []
+    encoded: list[int] = []
+    decoded: list[int] = []
     encode, forward = model.get_image_embeddings, model.forward
-    monkeypatch.setattr(
-        model, "get_image_embeddings", lambda x: (encoded.append(len(x)), encode(x))[1]
-    )
-    monkeypatch.setattr(
-        model, "forward", lambda **k: (decoded.append(len(k["input_boxes"])), forward(**k))[1]
-    )
+
+    def counted_encode(pixels: Any) -> Any:
+        encoded.append(len(pixels))
+        return encode(pixels)
+
+    def counted_forward(**inputs: Any) -> Any:
+        decoded.append(len(inputs["input_boxes"]))
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "get_image_embeddings", counted_encode)
+    monkeypatch.setattr(model, "forward", counted_forward)
     backend.segment(REQUESTS)
     assert (encoded, decoded) == ([3], [5])
 

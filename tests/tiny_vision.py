@@ -338,3 +338,98 @@ def save_siglip2_naflex(folder: Path) -> Path:
     images = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=24)
     Siglip2Processor(image_processor=images, tokenizer=words).save_pretrained(folder)
     return folder
+
+
+def save_qwen2_5_vl(folder: Path) -> Path:
+    """A Qwen2.5-VL."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [2, 1, 1],
+        },
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": 8,
+        "out_hidden_size": 32,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+        "initializer_range": 0.3,
+    }
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_token_ids(words))
+    torch.manual_seed(0)
+    _save_qwen(folder, Qwen2_5_VLForConditionalGeneration(config), words, 8)
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        saved = json.loads((folder / name).read_text(encoding="utf-8"))
+        if "video_processor_type" in saved:
+            saved["video_processor_type"] = "Qwen2VLVideoProcessor"
+        saved["processor_class"] = "Qwen2_5_VLProcessor"
+        (folder / name).write_text(json.dumps(saved), encoding="utf-8")
+    return folder
+
+
+def save_idefics3(folder: Path) -> Path:
+    """An Idefics3, SmolVLM's architecture: a picture becomes several, more for a larger one."""
+    import torch
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessorPil,
+        Idefics3Processor,
+    )
+
+    places = tuple(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7))
+    marks = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
+    template = QWEN_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
+    words = tokenizer((*marks, *places), template)
+    text = {
+        "model_type": "llama",
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,
+        "pad_token_id": words.pad_token_id,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+        "initializer_range": 0.3,
+    }
+    config = Idefics3Config(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=words.pad_token_id,
+        scale_factor=2,
+    )
+    torch.manual_seed(0)
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    images = Idefics3ImageProcessorPil(
+        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+    )
+    Idefics3Processor(images, words, image_seq_len=4, chat_template=template).save_pretrained(
+        folder
+    )
+    return folder
