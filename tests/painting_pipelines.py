@@ -1,4 +1,4 @@
-"""Pipelines without weights that paint the boxes they are told of, each in a colour of its own."""
+"""Pipelines whose weights are for show: they paint the boxes they are told of, each in a colour."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import AutoencoderTiny, DDIMScheduler, DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -27,9 +27,9 @@ class FromCentre(DiffusionPipeline):  # type: ignore[misc]
     """Reads a layout as JSON in its prompt: `[y_min, x_min, y_max, x_max]` pixels from the middle
     of the canvas."""
 
-    def __init__(self, scheduler: DDIMScheduler) -> None:
+    def __init__(self, scheduler: DDIMScheduler, vae: AutoencoderTiny) -> None:
         super().__init__()
-        self.register_modules(scheduler=scheduler)
+        self.register_modules(scheduler=scheduler, vae=vae)
 
     def __call__(
         self,
@@ -53,9 +53,9 @@ class FromCentre(DiffusionPipeline):  # type: ignore[misc]
 class InLists(DiffusionPipeline):  # type: ignore[misc]
     """Takes lists of prompts, of phrases, and of normalised `[x, y, w, h]`; has its own seeds."""
 
-    def __init__(self, scheduler: DDIMScheduler) -> None:
+    def __init__(self, scheduler: DDIMScheduler, vae: AutoencoderTiny) -> None:
         super().__init__()
-        self.register_modules(scheduler=scheduler)
+        self.register_modules(scheduler=scheduler, vae=vae)
 
     def __call__(
         self,

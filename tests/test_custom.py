@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 import painting_pipelines
+from hub_server import Hub, commit_of, serving
 from tiny_diffusion import save_gligen
 
 from acp.backends.base import RenderRequest
@@ -70,10 +68,17 @@ def gligen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def empty_model(tmp_path: Path) -> Path:
-    """What a pipeline without weights is saved as."""
-    from diffusers import DDIMScheduler
+    """A model whose weights say nothing."""
+    from diffusers import AutoencoderTiny, DDIMScheduler
 
-    painting_pipelines.FromCentre(DDIMScheduler()).save_pretrained(tmp_path / "model")
+    small: dict[str, Any] = {
+        "encoder_block_out_channels": (4, 4),
+        "decoder_block_out_channels": (4, 4),
+        "num_encoder_blocks": (1, 1),
+        "num_decoder_blocks": (1, 1),
+    }
+    pipeline = painting_pipelines.FromCentre(DDIMScheduler(), AutoencoderTiny(**small))
+    pipeline.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -267,28 +272,37 @@ def test_code_beside_the_model(
     assert "comes with model at revision sha256-" in caplog.text
 
 
-def test_the_warning_is_one_line_on_stderr(remote: Path, empty_model: Path) -> None:
+def test_code_of_the_hub_by_commit(remote: Path, empty_model: Path, tmp_path: Path) -> None:
     spec = {
         "backend": "custom",
-        "model": str(empty_model),
-        "custom_pipeline": str(remote),
+        "model": "user/model",
+        "custom_pipeline": "user/code",
         "trust_remote_code": True,
         "arguments": MOSS,
+        "boxes": CENTRE,
     }
-    code = (
-        "import json, sys\nfrom acp.backends.registry import make_backend\n"
-        "make_backend('renderer', json.loads(sys.argv[1])).load()\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(spec)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "HF_MODULES_CACHE": str(remote.parent / "modules")},
-    )
-    told = [line for line in ran.stderr.splitlines() if line.startswith("renderer 'custom'")]
-    assert len(told) == 1
-    assert "trust_remote_code" not in ran.stderr.replace(told[0], "")
+    code = """
+import json, sys
+from test_custom import request, painted
+from acp.backends.registry import make_backend
+made = make_backend("renderer", json.loads(sys.argv[1]))
+image = made.render([request(1)])[0].image_rgb
+print(json.dumps([str(made.info()), [int(side) for side in painted(image, (255, 0, 0))]]))
+"""
+    hub = Hub({"user/model": empty_model, "user/code": remote}, {"user/model": "apache-2.0"})
+    with serving(hub):
+        ran = hub.run(code, tmp_path / "cache", json.dumps(spec))
+    assert ran.returncode == 0, ran.stderr
+    model, pipes = (f"{name}@{commit_of(name)}" for name in ("user/model", "user/code"))
+    assert json.loads(ran.stdout) == [f"{model}+{pipes}", [8, 16, 24, 48]]
+    told = [line for line in ran.stderr.splitlines() if "running Python code" in line]
+    assert told == [
+        "renderer 'custom': running Python code that comes with "
+        f"{model.replace('@', ' at revision ')} and {pipes.replace('@', ' at revision ')}"
+    ]
+    asked = [path for path in hub.asked if path.endswith("pipeline.py")]
+    assert asked
+    assert all(commit_of("user/code") in path for path in asked)
 
 
 def test_pickled_weights_are_not_read(gligen_folder: Path, tmp_path: Path) -> None:
@@ -431,3 +445,28 @@ def test_a_licence_that_the_card_does_not_tell(gligen_folder: Path) -> None:
     assert gligen(gligen_folder).info().licence == "unknown"
     told = gligen(gligen_folder, licence="creativeml-openrail-m").info()
     assert told.licence == "creativeml-openrail-m"
+
+
+def test_the_render_stage_of_a_recipe(empty_model: Path) -> None:
+    from conftest import make_candidate, make_scene
+
+    from acp.pipeline import Pipeline
+    from acp.recipe import Recipe, validated
+
+    renderer = {
+        "backend": "custom",
+        "model": str(empty_model),
+        "pipeline": "painting_pipelines:FromCentre",
+        "arguments": MOSS,
+        "boxes": CENTRE,
+    }
+    values = {"name": "mine", "size_wh": [96, 64], "renderer": renderer}
+    recipe: Recipe = validated(Recipe, values, where="mine")
+    # The runner goes on with all options written out.
+    recipe = validated(Recipe, recipe.resolved(), where="mine")
+    (scene,) = Pipeline(recipe).stages[3]([make_scene(make_candidate())])
+    assert [candidate.reject for candidate in scene.candidates] == [""] * 4
+    image = pixels(scene.candidates[0].rendering or Failure("none"))
+    assert image.shape == (64, 96, 3)
+    assert image[30, 25].argmax() == 0
+    assert image[30, 75].argmax() == 1

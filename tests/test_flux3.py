@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ import pytest
 
 pytest.importorskip("diffusers")
 
+from hub_server import Hub, commit_of, serving
 from tiny_flux3 import save_flux3
 
 from acp.backends._flux3_caption import cite, graph_caption, ids, layout_boxes
@@ -73,7 +69,11 @@ def tiny(folder: Path) -> Flux3:
 
 def pixels(result: Rendering | Failure) -> Any:
     assert isinstance(result, Rendering), result
-    return result.image_rgb.astype(int)
+    return result.image_rgb
+
+
+def difference(one: Any, other: Any) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
 def test_caption_is_what_the_upsampler_would_write() -> None:
@@ -139,7 +139,7 @@ def test_draws_and_keeps_what_it_drew_apart(tiny: Flux3) -> None:
     assert [pixels(each).shape for each in together] == [(64, 96, 3)] * 4
     first = pixels(together[0])
     for other in together[1:]:
-        assert np.abs(pixels(other) - first).max() > 2  # another seed, other boxes
+        assert difference(pixels(other), first) > 2  # another seed, other boxes
 
 
 def test_an_image_does_not_depend_on_what_shares_its_batch(tiny: Flux3) -> None:
@@ -147,7 +147,7 @@ def test_an_image_does_not_depend_on_what_shares_its_batch(tiny: Flux3) -> None:
     requests = [request(1), request(2, longer), request(3), request(4, longer), request(5)]
     together = tiny.render(requests)
     for one, result in zip(requests, together, strict=True):
-        assert np.abs(pixels(tiny.render([one])[0]) - pixels(result)).max() <= 1
+        assert difference(pixels(tiny.render([one])[0]), pixels(result)) <= 1
 
 
 def test_batches_are_equal_to_one_by_one_before_rounding(tiny: Flux3) -> None:
@@ -178,7 +178,6 @@ def test_the_upsampler_writes_around_our_boxes(folder: Path) -> None:
     table = json.loads(text[text.rindex("[{") :])
     assert [row["bbox"] for row in table] == [[300, 100, 800, 400], [400, 500, 900, 900]]
     assert text == made.caption(request(2))  # greedy: of the layout, not of the seed
-    assert np.abs(pixels(made.render([request(1)])[0])).max() > 0
     assert np.array_equal(
         pixels(made.render([request(1)])[0]), pixels(made.render([request(1)])[0])
     )
@@ -230,8 +229,8 @@ def test_guidance_and_negative_prompt_of_the_base_model(base_folder: Path) -> No
             {"guidance_scale": 6.0, "negative_prompt": "rain on a window at night"},
         )
     ]
-    assert np.abs(images[0] - images[1]).max() > 2
-    assert np.abs(images[1] - images[2]).max() > 2
+    assert difference(images[0], images[1]) > 2
+    assert difference(images[1], images[2]) > 2
 
 
 def test_the_distilled_model_takes_no_guidance(folder: Path) -> None:
@@ -255,7 +254,7 @@ def test_a_caption_that_would_be_cut_is_refused(tiny: Flux3) -> None:
 def test_memory_options_do_not_change_the_image(folder: Path, tiny: Flux3) -> None:
     expected = pixels(tiny.render([request(1)])[0])
     made = renderer(folder, vae_slicing=True, channels_last=True, offload="model", batch_size=1)
-    assert np.abs(pixels(made.render([request(1)])[0]) - expected).max() <= 1
+    assert difference(pixels(made.render([request(1)])[0]), expected) <= 1
     assert made.content_options() == tiny.content_options()
 
 
@@ -278,57 +277,84 @@ def test_licence_of_a_folder_without_a_card_is_unknown(folder: Path) -> None:
     assert strictest([info.licence, "apache-2.0"]) == "other"
 
 
-class _Gated(BaseHTTPRequestHandler):
-    """A Hub that knows the model and gives its files to nobody."""
+FROM_THE_HUB = """
+import hashlib, json, sys
+from test_flux3 import request
+from acp.backends.registry import make_backend
+from acp.errors import AcpError
 
-    def do_GET(self) -> None:
-        listed = self.path.startswith("/api/models/")
-        self.send_response(200 if listed else 403)
-        if not listed:
-            self.send_header("X-Error-Code", "GatedRepo")
-            self.send_header("X-Error-Message", "Access to this model is restricted.")
-        body = json.dumps({"id": "bfl/klein", "sha": "0" * 40, "siblings": []}).encode()
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body) if listed else 0))
-        self.end_headers()
-        if listed and self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        pass
+told = []
+for model, caption in json.loads(sys.argv[1]):
+    spec = {"backend": "flux3", "model": model, "caption": caption, "dtype": "float32"}
+    made = make_backend("renderer", {**spec, "steps": 3, "max_new_tokens": 12})
+    try:
+        image = made.render([request(1)])[0].image_rgb
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        told.append([str(made.info()), made.info().licence, digest])
+    except AcpError as error:
+        told.append(str(error))
+print(json.dumps(told))
+"""
 
 
-@pytest.fixture
-def gated_hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gated)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def as_on_the_hub(folder: Path, target: Path) -> dict[str, Path]:
+    """The two repositories: the model, whose index names the other, and the prompt upsampler."""
+    klein, pup = target / "klein", target / "pup"
+    shutil.copytree(folder, klein, ignore=shutil.ignore_patterns("prompt_upsampler*"))
+    shutil.copytree(folder / "prompt_upsampler", pup)
+    shutil.copytree(folder / "prompt_upsampler_processor", pup, dirs_exist_ok=True)
+    index = json.loads((klein / "modular_model_index.json").read_text())
+    for name, value in index.items():
+        if isinstance(value, list):
+            where = {"pretrained_model_name_or_path": "bfl/klein", "subfolder": name}
+            if "upsampler" in name:
+                where = {"pretrained_model_name_or_path": "bfl/pup", "subfolder": ""}
+            value[2] |= where
+    (klein / "modular_model_index.json").write_text(json.dumps(index))
+    return {"bfl/klein": klein, "bfl/pup": pup, "bfl/gated": klein}
 
 
-def test_a_gated_model_says_how_to_get_access(gated_hub: str, tmp_path: Path) -> None:
-    code = (
-        "from acp.backends.registry import make_backend\n"
-        "from acp.errors import AcpError\n"
-        "made = make_backend('renderer', {'backend': 'flux3', 'model': 'bfl/klein',"
-        " 'caption': 'graph'})\n"
-        "try:\n    made.load()\nexcept AcpError as error:\n    print(error)\n"
+def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_path: Path) -> None:
+    hub = Hub(
+        as_on_the_hub(folder, tmp_path),
+        {"bfl/klein": "other", "bfl/pup": "apache-2.0"},
+        frozenset({"bfl/gated"}),
     )
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": gated_hub,
-        "HF_HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "0",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-    told = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    wanted = [("bfl/klein", "graph"), ("bfl/klein", "upsampler"), ("bfl/gated", "graph")]
+    with serving(hub):
+        ran = hub.run(FROM_THE_HUB, tmp_path / "cache", json.dumps(wanted))
+    assert ran.returncode == 0, ran.stderr
+    by_graph, by_upsampler, gated = json.loads(ran.stdout)
+    klein, pup = commit_of("bfl/klein"), commit_of("bfl/pup")
+    expected = [
+        hashlib.sha256(pixels(renderer(folder, caption=name).render([request(1)])[0])).hexdigest()
+        for name in ("graph", "upsampler")
+    ]
+    assert by_graph == [f"bfl/klein@{klein}", "other", expected[0]]
+    assert by_upsampler == [f"bfl/klein@{klein}+bfl/pup@{pup}", "other", expected[1]]
+    files = [path for path in hub.asked if "/resolve/" in path and "gated" not in path]
+    assert files
+    assert all(path.split("/")[4] in {klein, pup} for path in files)
+    assert gated == (
+        "renderer 'flux3': the Hub does not give bfl/gated: accept its licence on "
+        "https://huggingface.co/bfl/gated, then log in: hf auth login"
     )
-    assert told.stdout.strip() == (
-        "renderer 'flux3': the Hub does not give bfl/klein: accept its licence on "
-        "https://huggingface.co/bfl/klein, then log in: hf auth login"
-    ), told.stderr
+
+
+def test_the_render_stage_of_a_recipe(folder: Path) -> None:
+    from conftest import make_candidate, make_scene
+
+    from acp.pipeline import Pipeline
+    from acp.recipe import Recipe, validated
+
+    spec = {"backend": "flux3", "model": str(folder), "caption": "graph", "dtype": "float32"}
+    values = {"name": "mine", "size_wh": [96, 64], "renderer": {**spec, "steps": 2}}
+    recipe: Recipe = validated(Recipe, values, where="mine")
+    # The runner goes on with all options written out.
+    recipe = validated(Recipe, recipe.resolved(), where="mine")
+    render = Pipeline(recipe).stages[3]
+    (scene,) = render([make_scene(make_candidate())])
+    assert [candidate.reject for candidate in scene.candidates] == [""] * 4
+    images = [pixels(candidate.rendering) for candidate in scene.candidates if candidate.rendering]
+    assert {image.shape for image in images} == {(64, 96, 3)}
+    assert len({image.tobytes() for image in images}) == 4
