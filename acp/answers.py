@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from acp.home import acp_home
@@ -39,6 +40,8 @@ class AnswerCache:
         """`path`: the file, by default `<of>/answers-1.sqlite` in `$ACP_HOME`."""
         self.path = Path(path) if path is not None else acp_home() / of / "answers-1.sqlite"
         self._usable = True
+        self._waiting: dict[str, str] = {}
+        self._lock, self._writing = Lock(), Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, Any]:
         """What is known of these keys."""
@@ -54,10 +57,19 @@ class AnswerCache:
         return found
 
     def put(self, answers: Mapping[str, Any]) -> None:
-        """Keep these; an answer that was there before is replaced."""
-        if not self._usable or not answers:
-            return
-        rows = [(key, json.dumps(value)) for key, value in answers.items()]
+        """Keep these; an answer that was there before is replaced.
+
+        Threads that put answers at the same time write them together: a write waits for the disk.
+        """
+        with self._lock:
+            self._waiting |= {key: json.dumps(value) for key, value in answers.items()}
+        with self._writing:
+            with self._lock:
+                rows, self._waiting = [*self._waiting.items()], {}
+            if rows and self._usable:
+                self._write(rows)
+
+    def _write(self, rows: Sequence[tuple[str, str]]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as connection, connection:
