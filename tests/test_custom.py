@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("diffusers")
 
@@ -16,6 +18,7 @@ import painting_pipelines
 from hub_server import Hub, commit_of, serving
 from tiny_diffusion import save_gligen
 
+from acp.backends._custom_arguments import Constants, filled_in
 from acp.backends.base import RenderRequest
 from acp.backends.registry import make_backend
 from acp.backends.render_custom import Custom
@@ -470,3 +473,25 @@ def test_the_render_stage_of_a_recipe(empty_model: Path) -> None:
     assert image.shape == (64, 96, 3)
     assert image[30, 25].argmax() == 0
     assert image[30, 75].argmax() == 1
+
+
+def test_the_recipes_of_the_documentation_are_read() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "renderers.md").read_text("utf-8")
+    recipes = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    named = [recipe["renderer"] for recipe in recipes if "renderer" in recipe]
+    made = [make_backend("renderer", spec) for spec in named]
+    assert [each.name for each in made].count("custom") == 4
+    assert "flux3" in {each.name for each in made}
+    customs = [each for each in made if isinstance(each, Custom)]
+    (moss,) = [each for each in customs if "MOSS" in each.options.model]
+    prompt = filled_in(
+        moss.options.arguments["prompt"],
+        request(1, size=(96, 64)),
+        moss.options.boxes,
+        Constants(50, 3.0, ""),
+    )
+    assert json.loads(prompt)["items"][0] == {
+        "label": "object",
+        "caption": "brown dog",
+        "bbox": [-16, -36, 16, -12],
+    }

@@ -212,7 +212,7 @@ def _check_complete(
 
 
 class _PartDtypes:
-    """A class whose parts are loaded in several dtypes."""
+    """A class whose parts are loaded in several dtypes, by diffusers of any age."""
 
     def __init__(self, cls: Any, parts: Mapping[str, str]) -> None:
         self._cls = cls
@@ -220,13 +220,20 @@ class _PartDtypes:
         self.__name__ = cls.__name__
 
     def from_pretrained(self, *args: Any, **options: Any) -> Any:
+        dtype = options.pop("dtype", None)
         if self._parts:
-            key = "dtype" if "dtype" in options else "torch_dtype"
-            options[key] = {"default": options.get(key), **self._parts}
-        return self._cls.from_pretrained(*args, **options)
+            dtype = {"default": dtype, **self._parts}
+        return self._cls.from_pretrained(*args, **options, **{_dtype_keyword(): dtype})
 
     def download(self, *args: Any, **options: Any) -> Any:
         return self._cls.download(*args, **options)
+
+
+def _dtype_keyword() -> str:
+    """Forks of an older diffusers know it by its older name alone."""
+    from diffusers.utils import deprecation_utils
+
+    return "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
 
 
 def _model_info(options: CustomOptions) -> ModelInfo:
