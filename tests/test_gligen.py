@@ -17,7 +17,9 @@ import pytest
 
 pytest.importorskip("diffusers")
 
+from conftest import make_scene
 from tiny_diffusion import save_gligen, save_sdxl_refiner
+from tiny_vision import save_sam2
 
 from acp.backends._diffusion import to_rendering
 from acp.backends._gligen_rows import Row, row_of
@@ -28,7 +30,10 @@ from acp.backends.registry import make_backend
 from acp.backends.render_gligen import Gligen, GligenOptions
 from acp.boxes import xywh_to_xyxy
 from acp.errors import AcpError
+from acp.pipeline import Pipeline
+from acp.recipe import load_recipe
 from acp.seeds import derive_seed
+from acp.stages.render import decode_image
 from acp.torch_tools import torch_threads
 from acp.types import Failure, Rendering, SceneGraph, SceneObject
 
@@ -119,6 +124,7 @@ def pixels(result: object) -> npt.NDArray[np.int64]:
     "scheduler",
     [
         None,  # PNDM, as the model was saved
+        "DDIMScheduler",
         "DPMSolverMultistepScheduler",
         "DDPMScheduler",  # the rest draw noise in every step
         "EulerAncestralDiscreteScheduler",
@@ -411,6 +417,36 @@ def test_both_models_are_recorded_and_forgotten(folder: Path, refiner_folder: Pa
     assert {"_loaded", "_refiner"} <= {*vars(backend)}
     backend.unload()
     assert not {"_loaded", "_refiner"} & {*vars(backend)}
+
+
+def test_a_recipe_goes_from_scene_graph_to_picks(folder: Path, tmp_path: Path) -> None:
+    renderer = f"backend: gligen, model: {folder}, device: cpu, steps: 4, batch_size: 4"
+    segmenter = f"backend: sam2, model: {save_sam2(tmp_path / 'sam2')}, device: cpu"
+    recipe = load_recipe(
+        "tiny",
+        [
+            f"renderer={{{renderer}}}",
+            f"segmenter={{{segmenter}}}",
+            "scorer={backend: random}",
+            "size_wh=[64, 64]",
+            "lay_out.llm_proposals=0",
+        ],
+    )
+    pipeline = Pipeline(recipe)
+    assert str(pipeline.info()["renderer"]).startswith("gligen@sha256-")
+    scenes = [make_scene(scene_id=i) for i in range(3)]
+    for stage in pipeline.stages[2:]:  # combine and describe need a model that can write
+        scenes = stage(scenes)
+    candidates = [candidate for scene in scenes for candidate in scene.candidates]
+    assert len(candidates) == 6
+    for candidate in candidates:
+        assert candidate.jpeg.startswith(b"\xff\xd8"), candidate.reject
+        assert candidate.instances is not None
+        assert candidate.instances.masks.shape == (2, 64, 64)
+    again = pipeline.stages[3]([replace(scenes[1], candidates=())])
+    for one, other in zip(again[0].candidates, scenes[1].candidates, strict=True):
+        difference = decode_image(one.jpeg).astype(int) - decode_image(other.jpeg)
+        assert np.abs(difference).max() <= 8  # of a JPEG, in another batch
 
 
 def test_prompts_are_cut_between_words(plain: Gligen) -> None:

@@ -235,7 +235,11 @@ def _load(options: GligenOptions) -> _Loaded:
         raise AcpError(f"{WHO}: {options.model} has no safety checker; set safety_checker: false")
     if options.scheduler is not None:
         kind = getattr(diffusers, options.scheduler)
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        # Some clip unless told otherwise, which is meant for pixels and spoils latents.
+        with silent():
+            pipeline.scheduler = kind.from_config(
+                {"clip_sample": False, **pipeline.scheduler.config}
+            )
     negative = windows(options.negative_prompt, pipeline.tokenizer)
     if isinstance(negative, Failure):
         raise AcpError(f"{WHO}.negative_prompt: {negative.reason}")
