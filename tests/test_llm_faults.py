@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -254,12 +254,40 @@ def test_a_server_that_goes_away_costs_nothing_that_was_answered(
     assert parquet(out) == parquet(whole)
 
 
-def test_ranks_tell_it_once_and_go_on(server: Server, tmp_path: Path) -> None:
-    """As processes: two ranks, a server that goes away, and the next start."""
+RUN = [sys.executable, "-c", "from acp.cli import main; main()"]
+
+
+def test_a_killed_build_asks_only_for_what_is_missing(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed in the middle of its only shard, which starts anew without asking anew."""
+    out, settings = tmp_path / "out", ("--set=scenes_per_shard=9", "--set=llm.concurrency=1")
+    arguments = command(server.url, out, *settings, scenes=6)
+    enough = threading.Event()
+
+    def fault_of(body: dict[str, Any]) -> None:
+        if len(server.chats) > 4:
+            enough.set()
+
+    server.fault_of = fault_of
+    with subprocess.Popen([*RUN, *arguments], stdout=subprocess.DEVNULL) as build:
+        assert enough.wait(120)
+        build.kill()
+    first = len(server.chats)
+    told = acp(arguments, capsys)
+    assert told.code == 0, told.err
+    asked = Counter(json.dumps(body, sort_keys=True) for body in server.chats)
+    assert len(asked) == 2 * 6  # a description and a layout for each scene
+    assert sum(asked.values()) <= len(asked) + 1  # the one under way when it was killed
+    assert first >= 5
+
+
+def test_ranks_tell_it_once(server: Server, tmp_path: Path) -> None:
+    """As processes: two ranks, and a server that goes away."""
     out = tmp_path / "out"
     arguments = command(server.url, out, "--set=scenes_per_shard=1", "--nproc=2", scenes=4)
     server.last = 2
-    run = [sys.executable, "-c", "from acp.cli import main; main()", *arguments]
-    ended = subprocess.run(run, capture_output=True, text=True, check=False, env=os.environ)
+    ended = subprocess.run([*RUN, *arguments], capture_output=True, text=True, check=False)
     told = Told(ended.returncode, ended.stdout, ended.stderr)
     assert "cannot be reached" in told.error
+    assert server.answered == 2

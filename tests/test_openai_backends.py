@@ -8,12 +8,14 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from vlm_server import Server, image_of, question_of, serving
 
+from acp.backends._threads import in_threads
 from acp.backends.base import CaptionRequest, CompletionRequest, JudgeRequest
 from acp.backends.captioner_openai import OpenAICaptioner, OpenAICaptionerOptions
 from acp.backends.judge_llm import OpenAIJudge
@@ -318,6 +320,20 @@ def test_where_the_server_is_decides_nothing(server: Server) -> None:
         "licence": "unknown",
     }
     assert json.dumps(options)
+
+
+def test_an_error_does_not_wait_for_requests_that_hang() -> None:
+    hang = Event()
+
+    def ask(number: int) -> int:
+        if number:
+            raise AcpError("no server")
+        hang.wait()
+        return number
+
+    with pytest.raises(AcpError, match="no server"):
+        in_threads([0, 1], ask, most=2)
+    hang.set()
 
 
 def test_nothing_asked_nothing_sent(server: Server) -> None:
