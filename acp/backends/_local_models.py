@@ -111,8 +111,7 @@ def _hub_info(model: str, revision: str, names: Sequence[str]) -> ModelInfo:
             f"model {model!r}: not fetched yet, and the Hub does not give it ({reason}); check the "
             "id and your access, or name a folder"
         ) from None
-    licence = found.card_data.get("license") if found.card_data else None
-    return ModelInfo(model, str(found.sha), str(licence or "unknown"))
+    return ModelInfo(model, str(found.sha), _licence_of(found.card_data))
 
 
 def folder_revision(folder: Path) -> str:
@@ -153,9 +152,16 @@ def _licence(folder: Path) -> str:
 
     card = folder / "README.md"
     try:
-        return str(ModelCard.load(card).data.get("license") or "unknown")
+        return _licence_of(ModelCard.load(card).data)
     except (OSError, ValueError):
         return "unknown"
+
+
+def _licence_of(card_data: Any) -> str:
+    """As the card tells it; one that is none of the Hub's by the name that the card gives it."""
+    told = card_data.get("license") if card_data else None
+    name = card_data.get("license_name") if told == "other" else None
+    return str(name or told or "unknown")
 
 
 @dataclass(eq=False)
