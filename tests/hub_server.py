@@ -24,16 +24,17 @@ def commit_of(model: str) -> str:
 
 
 class Hub:
-    """`repositories` maps ids to folders; `cards` gives a licence, `gated` refuses the files."""
+    """`repositories` maps ids to folders, `cards` to the heads of model cards; of those that are
+    `gated` nobody gets the files."""
 
     def __init__(
         self,
         repositories: Mapping[str, Path],
-        licences: Mapping[str, str] | None = None,
+        cards: Mapping[str, Mapping[str, str]] | None = None,
         gated: frozenset[str] = frozenset(),
     ) -> None:
         self.repositories = repositories
-        self.licences = licences or {}
+        self.cards = cards or {}
         self.gated = gated
         self.asked: list[str] = []
         self.address = ""
@@ -77,7 +78,7 @@ class Hub:
             "id": model,
             "sha": commit_of(model),
             "siblings": [{"rfilename": name} for name in names],
-            "cardData": {"license": self.licences[model]} if model in self.licences else {},
+            "cardData": self.cards.get(model, {}),
         }
         if rest[:1] == ["tree"]:
             start = "/".join(rest[2:])

@@ -292,7 +292,9 @@ made = make_backend("renderer", json.loads(sys.argv[1]))
 image = made.render([request(1)])[0].image_rgb
 print(json.dumps([str(made.info()), [int(side) for side in painted(image, (255, 0, 0))]]))
 """
-    hub = Hub({"user/model": empty_model, "user/code": remote}, {"user/model": "apache-2.0"})
+    hub = Hub(
+        {"user/model": empty_model, "user/code": remote}, {"user/model": {"license": "apache-2.0"}}
+    )
     with serving(hub):
         ran = hub.run(code, tmp_path / "cache", json.dumps(spec))
     assert ran.returncode == 0, ran.stderr

@@ -21,6 +21,7 @@ from acp.backends.base import RenderRequest
 from acp.backends.registry import make_backend
 from acp.backends.render_flux3 import Flux3
 from acp.errors import AcpError
+from acp.licences import strictest
 from acp.types import Failure, Rendering, SceneGraph, SceneObject
 
 PAIR = SceneGraph(
@@ -258,6 +259,19 @@ def test_memory_options_do_not_change_the_image(folder: Path, tiny: Flux3) -> No
     assert made.content_options() == tiny.content_options()
 
 
+def test_streaming_layers_does_not_change_the_image(folder: Path, tiny: Flux3) -> None:
+    """What `offload: sequential` does on a GPU, from the CPU to the CPU."""
+    import torch
+
+    from acp.backends._flux3_loading import _stream_layers
+
+    made = renderer(folder)
+    for phase in (made._phases.encode, made._phases.draw):
+        _stream_layers(phase, torch.device("cpu"))
+    expected = pixels(tiny.render([request(1)])[0])
+    assert difference(pixels(made.render([request(1)])[0]), expected) <= 1
+
+
 def test_attention_slicing_is_refused(folder: Path) -> None:
     with pytest.raises(AcpError, match="knows no attention_slicing"):
         renderer(folder, attention_slicing=True).load()
@@ -270,8 +284,6 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_licence_of_a_folder_without_a_card_is_unknown(folder: Path) -> None:
-    from acp.licences import strictest
-
     info = renderer(folder).info()
     assert info.licence == "unknown"
     assert strictest([info.licence, "apache-2.0"]) == "other"
@@ -317,7 +329,10 @@ def as_on_the_hub(folder: Path, target: Path) -> dict[str, Path]:
 def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_path: Path) -> None:
     hub = Hub(
         as_on_the_hub(folder, tmp_path),
-        {"bfl/klein": "other", "bfl/pup": "apache-2.0"},
+        {
+            "bfl/klein": {"license": "other", "license_name": "flux-kommunity-license"},
+            "bfl/pup": {"license": "apache-2.0"},
+        },
         frozenset({"bfl/gated"}),
     )
     wanted = [("bfl/klein", "graph"), ("bfl/klein", "upsampler"), ("bfl/gated", "graph")]
@@ -326,12 +341,14 @@ def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_p
     assert ran.returncode == 0, ran.stderr
     by_graph, by_upsampler, gated = json.loads(ran.stdout)
     klein, pup = commit_of("bfl/klein"), commit_of("bfl/pup")
+    kommunity = "flux-kommunity-license"
+    assert strictest([kommunity, "apache-2.0"]) == "other"
     expected = [
         hashlib.sha256(pixels(renderer(folder, caption=name).render([request(1)])[0])).hexdigest()
         for name in ("graph", "upsampler")
     ]
-    assert by_graph == [f"bfl/klein@{klein}", "other", expected[0]]
-    assert by_upsampler == [f"bfl/klein@{klein}+bfl/pup@{pup}", "other", expected[1]]
+    assert by_graph == [f"bfl/klein@{klein}", kommunity, expected[0]]
+    assert by_upsampler == [f"bfl/klein@{klein}+bfl/pup@{pup}", kommunity, expected[1]]
     files = [path for path in hub.asked if "/resolve/" in path and "gated" not in path]
     assert files
     assert all(path.split("/")[4] in {klein, pup} for path in files)
