@@ -52,12 +52,14 @@ def build_data_set(
 
 
 def useful_processes(recipe: Recipe) -> int:
-    """One for each GPU if the recipe uses GPUs and there are any, else one for each CPU core."""
+    """One for each GPU if the recipe has models for GPUs, else one for each CPU core.
+
+    Models for GPUs are too large to be held several times where there is none: then it is one.
+    """
     if uses_gpu(recipe):
         import torch
 
-        if torch.cuda.is_available():
-            return int(torch.cuda.device_count())
+        return max(1, int(torch.cuda.device_count()))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

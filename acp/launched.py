@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from acp.errors import AcpError, ToldElsewhereError
@@ -69,7 +69,8 @@ def _lead(launch: Launch, world: World, place_of: PlaceOf) -> Iterator[str]:
             done = is_done(build, out)
             meeting = Meeting.call(build.work, [] if done else build.missing())
         except BaseException:
-            world.from_leader("")
+            with suppress(LostContactError):  # what went wrong first is what is told
+                world.from_leader("")
             raise
         world.from_leader(meeting.token)
         limit = silence_seconds()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from test_sharding import digests
 from tiny_diffusion import save_gligen
 from tiny_models import save_vlm
 from tiny_vision import save_sam2
+
+from acp.pipeline import Pipeline
+from acp.recipe import load_recipe
+from acp.residency import Residency
 
 WORD = "zebra"
 
@@ -72,6 +78,32 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *("combine.repeat_chance=1", "render.candidates=2"),
         *("pick.min_clis_i_instance=0", "pick.min_side_px=1", "pick.min_visible=0"),
     ]
+
+
+def test_each_model_gives_its_memory_to_the_next(overrides: list[str]) -> None:
+    recipe = load_recipe("lvis-longtail", overrides)
+    pipeline = Pipeline(recipe)
+    residency = Residency(pipeline.backends, recipe.residency)
+    alive: dict[str, weakref.WeakSet[Any]] = {}
+    for kind in ("llm", "renderer", "segmenter", "scorer"):
+        before = set(map(id, modules()))
+        residency.bring(kind)
+        alive[kind] = weakref.WeakSet(each for each in modules() if id(each) not in before)
+        assert len(alive[kind]) > 0
+        assert not any(alive[other] for other in alive if other != kind)
+    residency.bring("llm")  # the scorer's captioner and judge are the same model
+    assert len(alive["scorer"]) > 0
+    shared: Any = pipeline.backends["llm"]
+    assert shared._loaded.model in alive["scorer"]
+
+
+def modules() -> list[Any]:
+    """Every part of a model that is in memory."""
+    from torch import nn
+
+    gc.collect()
+    # Not isinstance: it looks at properties of what it is asked about, and some of those warn.
+    return [each for each in gc.get_objects() if issubclass(type(each), nn.Module)]
 
 
 def build(out: Path, overrides: list[str], *more: str) -> None:

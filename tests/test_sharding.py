@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from acp.backends.base import Backend
-from acp.build_command import build_recipe
+from acp.build_command import build_recipe, useful_processes
 from acp.builder.release import work_folder
 from acp.errors import AcpError, ToldElsewhereError
 from acp.launch import Launch, launched, uses_gpu
@@ -221,6 +221,14 @@ def test_only_recipes_with_models_on_a_gpu_need_one_for_each_rank() -> None:
     assert not uses_gpu(recipe())
     assert uses_gpu(recipe("llm={backend: transformers}"))
     assert not uses_gpu(recipe("llm={backend: transformers, device: cpu}"))
+
+
+def test_auto_starts_what_the_recipe_has_use_for() -> None:
+    import torch
+
+    assert useful_processes(recipe()) == len(os.sched_getaffinity(0))
+    gpus = torch.cuda.device_count()
+    assert useful_processes(recipe("llm={backend: transformers}")) == max(1, gpus)
 
 
 # Signs of life, and what ranks leave for each other
