@@ -207,11 +207,11 @@ def test_weights_are_counted_without_loading(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1000)}, twins / "model.safetensors")
     save_file({"a": torch.zeros(1000, dtype=torch.float16)}, twins / "model.fp16.safetensors")
     both = long_tail(f"renderer.model={tmp_path / 'pipeline'}", "renderer.dtype=auto")
-    assert weights_gb(both.backend("renderer").options) == pytest.approx(4000 / 1e9)
+    assert weights_gb(both.backend("renderer").resolved_options()) == pytest.approx(4000 / 1e9)
     packed = long_tail(
         f"renderer.model={tmp_path / 'pipeline'}", "renderer.dtype=auto", "renderer.variant=fp16"
     )
-    assert weights_gb(packed.backend("renderer").options) == pytest.approx(2000 / 1e9)
+    assert weights_gb(packed.backend("renderer").resolved_options()) == pytest.approx(2000 / 1e9)
 
 
 def test_weights_in_a_gguf_file(tmp_path: Path) -> None:
@@ -223,6 +223,16 @@ def test_weights_in_a_gguf_file(tmp_path: Path) -> None:
     spec = f"{{backend: transformers, model: '{tmp_path}', gguf_file: tiny.gguf, dtype: bfloat16}}"
     (found,) = models_of(load_recipe("tiny", [f"llm={spec}"]))
     assert found.weights_gb == pytest.approx(2 * count / 1e9)
+
+
+def test_a_refiner_counts() -> None:
+    recipe = long_tail("renderer.refiner={}")
+    models = {each.model: each for each in models_of(recipe)}
+    refiner = models["stabilityai/stable-diffusion-xl-refiner-1.0"]
+    assert refiner.stages == ("render",)
+    assert refiner.weights_gb == pytest.approx(6.08, abs=0.02)
+    plan = plan_recipe(recipe, 1, [rates(**ALL)])
+    assert [each.stage for each in plan.stages if each.least] == ["render"]
 
 
 def test_an_unknown_model_has_unknown_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -34,17 +34,25 @@ def models_of(recipe: Recipe) -> list[ModelMemory]:
     """The models that this package holds in GPU memory, each once, those that servers hold not."""
     found: dict[str, ModelMemory] = {}
     for kind in ("llm", "renderer", "segmenter", "scorer"):
-        for backend in _parts(recipe.backend(kind)):
-            model = getattr(backend.options, "model", None)
-            if not isinstance(model, str) or hasattr(backend.options, "base_url"):
-                continue
-            (key, *_) = sorted(backend.model_keys())
+        for options in (each for part in _parts(recipe.backend(kind)) for each in _loaded(part)):
+            revision, file = options.get("revision"), options.get("gguf_file")
+            key = f"{options['model']}@{revision} {file} {options.get('dtype')}"
             stages = STAGES.get(kind, ("score",))
             if key in found:
                 stages = tuple(dict.fromkeys((*found[key].stages, *stages)))
-            weights = weights_gb(backend.options)
-            found[key] = ModelMemory(key, model, stages, weights)
+            found[key] = ModelMemory(key, options["model"], stages, weights_gb(options))
     return [*found.values()]
+
+
+def _loaded(backend: Backend) -> Iterator[dict[str, Any]]:
+    """The options of each model that a backend loads: its own, and that of a second pass."""
+    options = backend.resolved_options()
+    if "base_url" in options or not isinstance(options.get("model"), str):
+        return
+    yield options
+    for nested in options.values():
+        if isinstance(nested, dict) and isinstance(nested.get("model"), str):
+            yield {**nested, "dtype": nested.get("dtype") or options.get("dtype")}
 
 
 def served_stages(recipe: Recipe) -> frozenset[str]:
@@ -81,22 +89,23 @@ def _parts(backend: Backend) -> Iterator[Backend]:
     yield from parts.values() if parts else (backend,)
 
 
-def weights_gb(options: Any) -> float | None:
+def weights_gb(options: Mapping[str, Any]) -> float | None:
     """GB of a model's weights in the `dtype` of its options.
 
     From the headers of its files in the folder or in the cache of the Hub; else from the table of
     the package; else from what the Hub says; None where none of them knows.
     """
-    size = BYTES.get(getattr(options, "dtype", "auto"))
-    folder = _folder(options.model, getattr(options, "revision", None))
-    if gguf := getattr(options, "gguf_file", None):
+    model, revision = options["model"], options.get("revision")
+    size = BYTES.get(options.get("dtype") or "auto")
+    folder = _folder(model, revision)
+    if gguf := options.get("gguf_file"):
         return _in_gguf(folder / gguf, size) if folder else None
-    if folder and (found := _in_folder(folder, getattr(options, "variant", None), size)):
+    if folder and (found := _in_folder(folder, options.get("variant"), size)):
         return found
-    known = _table().get(options.model)
+    known = _table().get(model)
     if known is not None:
         return known * (size or 2) / 1e9
-    return None if folder else _on_hub(options.model, getattr(options, "revision", None), size)
+    return None if folder else _on_hub(model, revision, size)
 
 
 @cache

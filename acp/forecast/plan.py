@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 from acp.forecast.memory import ModelMemory, models_of, needed_gb, served_stages
@@ -89,9 +89,7 @@ def plan_recipe(recipe: Recipe, gpus: int, rates: Sequence[Rates]) -> Plan:
         scenes=work.scenes,
         candidates=work.candidates,
         shards=work.shards,
-        stages=tuple(
-            replace(_stage(stage, work, rates), by_server=stage in served) for stage in work.items
-        ),
+        stages=tuple(_stage(stage, work, rates, by_server=stage in served) for stage in work.items),
         load_s=load if load is not None or total is None else total / LOAD_GB_PER_S,
         loads=_loads(recipe, ceil(work.shards / gpus)),
         models=tuple(models),
@@ -103,21 +101,24 @@ def plan_recipe(recipe: Recipe, gpus: int, rates: Sequence[Rates]) -> Plan:
     )
 
 
-def _stage(stage: str, work: Work, rates: Sequence[Rates]) -> StagePlan:
+def _stage(stage: str, work: Work, rates: Sequence[Rates], by_server: bool) -> StagePlan:
     items = work.items[stage]
     seconds, sources, used = 0.0, dict[str, None](), list[Rates]()
     told = ", ".join(f"{count:,.0f} {item}" for item, count in items.items())
     for item, count in items.items():
         found = _rate(stage, item, work, rates)
         if found is None and stage not in CPU_STAGES:
-            return StagePlan(stage, told, None, (), False, True)
+            return StagePlan(stage, told, None, (), False, True, by_server)
         if found is not None:
             each, by = found
             seconds += each * count
             sources[f"{by.hardware}: {by.source}" if by.source else by.hardware] = None
             used.append(by)
-    published, least = any(by.published for by in used), any(by.least for by in used)
-    return StagePlan(stage, told, seconds, tuple(sources), published, least)
+    published = any(by.published for by in used)
+    least = any(
+        by.least or (stage == "render" and work.second_pass and not by.build) for by in used
+    )
+    return StagePlan(stage, told, seconds, tuple(sources), published, least, by_server)
 
 
 def _rate(stage: str, item: Item, work: Work, rates: Sequence[Rates]) -> tuple[float, Rates] | None:

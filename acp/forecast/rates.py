@@ -25,6 +25,7 @@ class Rates(Settings):
     hardware: str = Field(description="GPU that it was measured on")
     source: str = Field("", description="what was measured, where and how")
     published: bool = Field(False, description="by others, and not with this package")
+    build: bool = Field(False, description="measured by a build of the recipe")
     least: bool = Field(False, description="what is planned is slower than that")
     residency: Literal["all", "one"] = Field("one", description="that memory was measured with")
     size_wh: tuple[int, int] = Field((512, 512), description="size of the images in pixels")
@@ -158,6 +159,7 @@ def _measured(
     published = 0 if folder == work_folder else _size(folder)
     values = {
         "hardware": "the machine of that build",
+        "build": True,
         "source": f"a build of {scenes} scenes in {folder}",
         "residency": recipe.residency,
         "size_wh": recipe.size_wh,

@@ -36,6 +36,8 @@ class Work:
     items: Mapping[str, Mapping[Item, float]]
     size_wh: tuple[int, int]
     steps: int
+    second_pass: bool = False
+    """Whether a refiner goes over each image; its time is in no rate but a build's."""
 
     @property
     def image_cost(self) -> float:
@@ -60,7 +62,8 @@ def work_of(recipe: Recipe, scenes: int | None = None) -> Work:
         "score": _scores(recipe, candidates),
         "pick": {"candidates": candidates},
     }
-    steps = recipe.backend("renderer").resolved_options().get("steps")
+    renderer = recipe.backend("renderer").resolved_options()
+    steps = renderer.get("steps")
     return Work(
         scenes,
         ceil(scenes / recipe.scenes_per_shard),
@@ -68,6 +71,7 @@ def work_of(recipe: Recipe, scenes: int | None = None) -> Work:
         items,
         recipe.size_wh,
         steps if isinstance(steps, int) else 1,
+        bool(renderer.get("refiner")),
     )
 
 
