@@ -17,6 +17,7 @@ from acp.backends._custom_arguments import BoxConvention, check, used
 from acp.backends._diffusion import DiffusionOptions, load_pipeline, torch_dtype
 from acp.backends._gated import explaining_access
 from acp.backends._local_models import LocalModelOptions, model_info
+from acp.backends._torchvision import hide_broken_torchvision
 from acp.errors import AcpError
 from acp.types import ModelInfo
 
@@ -244,6 +245,7 @@ def _model_info(options: CustomOptions) -> ModelInfo:
 
 
 def _class(options: CustomOptions) -> Any:
+    hide_broken_torchvision()
     path = options.pipeline or "diffusers:DiffusionPipeline"
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     try:
