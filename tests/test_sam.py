@@ -194,6 +194,22 @@ def test_a_batch_that_does_not_fit_is_halved(
         backend.segment(REQUESTS)
 
 
+def test_a_batch_for_a_compiled_encoder_is_filled_up(models: dict[str, Path]) -> None:
+    model = segmenter("sam2", models["sam2"])._model
+    encoded: list[int] = []
+    handle = model.model.vision_encoder.register_forward_pre_hook(
+        lambda _, inputs: encoded.append(len(inputs[0])), with_kwargs=False
+    )
+    boxes = [request.boxes_xywhn for request in REQUESTS]
+    plain, filled = (model.logits(IMAGES, boxes, False, fill) for fill in (0, 8))
+    handle.remove()
+    assert encoded == [3, 8]
+    for (one, sure), (other, other_sure) in zip(plain, filled, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, atol=1e-3)
+        assert sure == pytest.approx(other_sure, abs=1e-5)
+
+
 def test_half_precision_is_about_the_same(models: dict[str, Path]) -> None:
     full = segmenter("sam2", models["sam2"]).segment(REQUESTS)
     half = segmenter("sam2", models["sam2"], dtype="bfloat16")

@@ -38,6 +38,7 @@ class Composite(Scorer):
             part.load()
 
     def unload(self) -> None:
+        super().unload()
         for part in self.parts.values():
             part.unload()
 

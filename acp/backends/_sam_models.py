@@ -43,6 +43,7 @@ class Sam:
         images_rgb: Sequence[ImageArray],
         boxes_xywhn: Sequence[FloatArray],
         multimask: bool,
+        fill: int = 0,
     ) -> list[tuple[Any, FloatArray]]:
         """Of each image: logits of masks (N, h, w), a tensor, and predicted IoU (N,), 0-1.
 
@@ -53,12 +54,14 @@ class Sam:
             images_rgb: pictures (H, W, 3) of any sizes.
             boxes_xywhn: (N, 4) of each image; N may be 0 and differ from image to image.
             multimask: take the best of three masks of a box instead of the one mask.
+            fill: encode at least so many pictures, repeating the last: a compiled encoder is
+                compiled again for every number of them.
         """
         import torch
 
         counts = [len(boxes) for boxes in boxes_xywhn]
         with torch.inference_mode():
-            embeddings = self._embeddings(images_rgb)
+            embeddings = self._embeddings(images_rgb, fill)
             corners = [
                 self.pictures.boxes(boxes, (image.shape[0], image.shape[1]))
                 for image, boxes in zip(images_rgb, boxes_xywhn, strict=True)
@@ -68,11 +71,15 @@ class Sam:
         scores = predicted.clamp(0, 1).cpu().numpy().astype(np.float32)
         return [*zip(masks.split(counts), np.split(scores, np.cumsum(counts)[:-1]), strict=True)]
 
-    def _embeddings(self, images_rgb: Sequence[ImageArray]) -> list[Any]:
+    def _embeddings(self, images_rgb: Sequence[ImageArray], fill: int) -> list[Any]:
+        import torch
+
+        pixels = self.pictures.pixels(images_rgb, self.model.device)
+        more = pixels[-1:].expand(max(0, fill - len(pixels)), *pixels.shape[1:])
         with self._encoding():
-            pixels = self.pictures.pixels(images_rgb, self.model.device)
-            found = self.model.get_image_embeddings(pixels)
-        return [each.float() for each in (found if isinstance(found, list) else [found])]
+            found = self.model.get_image_embeddings(torch.cat([pixels, more]))
+        parts = found if isinstance(found, list) else [found]
+        return [each[: len(pixels)].float() for each in parts]
 
     def _encoding(self) -> AbstractContextManager[Any]:
         import torch

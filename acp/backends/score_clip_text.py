@@ -68,6 +68,10 @@ class ClipText(Composite):
         super().load()
         _ = self._encoder
 
+    def model_keys(self) -> frozenset[str]:
+        own = MINILM if self.options.text_model == MINILM else Clip(self._clip_options())
+        return super().model_keys() | ({own} if isinstance(own, str) else own.model_keys())
+
     @cached_property
     def _encoder(self) -> Any:
         if self.options.text_model == MINILM:

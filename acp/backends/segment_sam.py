@@ -39,7 +39,10 @@ class Sam2Options(LocalModelOptions):
     min_predicted_iou: float = Field(
         0.0, ge=0, le=1, description="an object whose mask is below is not used"
     )
-    compile: bool = Field(False, description="compile the image encoder; speed only")
+    compile: bool = Field(
+        False,
+        description="torch.compile the image encoder; the last batch is filled up; speed only",
+    )
 
 
 class SamOptions(Sam2Options):
@@ -93,6 +96,8 @@ class Sam2Segmenter(Segmenter):
         model, options = self._model, self.options
         images = [request.rendering.image_rgb for request in requests]
         boxes = [request.boxes_xywhn for request in requests]
+        fill = self._batches.size if options.compile else 0
+        found = model.logits(images, boxes, options.multimask, fill)
         return [
             instances_of(
                 model.pictures.on_picture(logits, (image.shape[0], image.shape[1])),
@@ -101,9 +106,7 @@ class Sam2Segmenter(Segmenter):
                 box_margin=options.box_margin,
                 min_predicted_iou=options.min_predicted_iou,
             )
-            for image, asked, (logits, predicted) in zip(
-                images, boxes, model.logits(images, boxes, options.multimask), strict=True
-            )
+            for image, asked, (logits, predicted) in zip(images, boxes, found, strict=True)
         ]
 
 
