@@ -79,7 +79,7 @@ def build(
             "-n",  # torchrun takes any --nproc for its own, and says so
             metavar="N|auto",
             help="Processes that share the shards; auto: one a GPU, or a core. Under a launcher: "
-            "how many it was to start. [default: 1]",
+            "how many it was to start. 1 if none.",
         ),
     ] = None,
 ) -> None:
