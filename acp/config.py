@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,7 +53,14 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     for part in location:
         field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type):
+        said = field.annotation if field is not None else None
+        nested = (each for each in (said, *get_args(said)) if _is_model(each))  # also of `X | None`
+        found = next(nested, None)
+        if found is None:
             return []
-        model = field.annotation
+        model = found
     return [*model.model_fields]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -347,6 +347,7 @@ def test_mistakes_are_one_line(folder: Path, refiner_folder: Path, tmp_path: Pat
         ({"scheduler": "LMS"}, "scheduler"),
         ({"compile": True, "offload": "model"}, "compile needs offload: none"),
         ({"refiner": {"steps": 2}}, "less than one step"),
+        ({"refiner": {"strenght": 0.3}}, "did you mean 'refiner.strength'"),
         ({"steps": 3}, "no box would count"),
     ):
         with pytest.raises(AcpError, match=message):
