@@ -237,6 +237,8 @@ def test_guidance_and_negative_prompt_of_the_base_model(base_folder: Path) -> No
 def test_the_distilled_model_takes_no_guidance(folder: Path) -> None:
     with pytest.raises(AcpError, match=r"distilled and takes no guidance; drop guidance_scale"):
         renderer(folder, guidance_scale=7.5).load()
+    with pytest.raises(AcpError, match=r"takes no guidance; drop negative_prompt"):
+        renderer(folder, negative_prompt="blurred").load()
 
 
 def test_wrong_sizes_are_told_with_the_nearest_right_one(tiny: Flux3) -> None:

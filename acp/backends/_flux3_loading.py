@@ -267,9 +267,10 @@ def _taken_apart(pipeline: Any, blocks: Any, options: Flux3Options) -> Phases:
     steps = blocks.sub_blocks
     upsample, encode = steps.pop("prompt_upsampler"), steps.pop("text_encoder")
     guided = "guider" in blocks.component_names
-    if not guided and options.guidance_scale is not None:
+    unused = [name for name in ("guidance_scale", "negative_prompt") if getattr(options, name)]
+    if unused and not guided:
         raise AcpError(
-            f"{WHO}: {options.model} is distilled and takes no guidance; drop guidance_scale"
+            f"{WHO}: {options.model} is distilled and takes no guidance; drop {', '.join(unused)}"
         )
     if guided:
         from diffusers import ClassifierFreeGuidance
