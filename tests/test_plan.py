@@ -149,6 +149,10 @@ def test_published_figures_are_called_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert plan.weights_gb["one"] == pytest.approx(19.3, abs=0.1)
     mine = plan_recipe(recipe, 8, [rates(**ALL), *published_rates(recipe)])
     assert not any(each.published for each in mine.stages)
+    mixed = plan_recipe(recipe, 8, [rates(captions_per_s=25.0), *published_rates(recipe)])
+    captions, judgements = next(e for e in mixed.stages if e.stage == "score").sources
+    assert captions == "measured: a GPU"
+    assert judgements.startswith("published, not measured here: NVIDIA H100")
 
 
 def test_a_short_build_predicts_a_long_one(built: Path) -> None:

@@ -112,13 +112,18 @@ def _stage(stage: str, work: Work, rates: Sequence[Rates], by_server: bool) -> S
         if found is not None:
             each, by = found
             seconds += each * count
-            sources[f"{by.hardware}: {by.source}" if by.source else by.hardware] = None
+            sources[_told(by)] = None
             used.append(by)
     published = any(by.published for by in used)
     least = any(
         by.least or (stage == "render" and work.second_pass and not by.build) for by in used
     )
     return StagePlan(stage, told, seconds, tuple(sources), published, least, by_server)
+
+
+def _told(rates: Rates) -> str:
+    whose = "published, not measured here" if rates.published else "measured"
+    return ": ".join(filter(None, (whose, rates.hardware, rates.source)))
 
 
 def _rate(stage: str, item: Item, work: Work, rates: Sequence[Rates]) -> tuple[float, Rates] | None:

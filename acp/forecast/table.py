@@ -58,7 +58,7 @@ def _row(stage: StagePlan, unit: float, total: float, numbers: dict[str, int]) -
         least = "> " if stage.least else ""
         seconds = f"{least}{stage.seconds / unit:,.2f}"
         share = f"{100 * stage.seconds / total:.0f} %"
-    marks = "".join(f"[{numbers[_labelled(stage, each)]}]" for each in stage.sources)
+    marks = "".join(f"[{numbers[each]}]" for each in stage.sources)
     return f"{stage.stage:<10}  {seconds:>11}  {share:>5}  {stage.items} {marks}".rstrip()
 
 
@@ -73,13 +73,7 @@ def _memory(plan: Plan) -> Iterator[str]:
 
 
 def _sources(plan: Plan) -> list[str]:
-    return [
-        *dict.fromkeys(_labelled(each, source) for each in plan.stages for source in each.sources)
-    ]
-
-
-def _labelled(stage: StagePlan, source: str) -> str:
-    return f"published, not measured here: {source}" if stage.published else f"measured: {source}"
+    return [*dict.fromkeys(source for each in plan.stages for source in each.sources)]
 
 
 def _gb(size: float | None) -> str:
