@@ -367,7 +367,7 @@ def test_pickled_weights_are_never_read(folder: Path, tmp_path: Path) -> None:
 
 
 def refined(folder: Path, refiner: Path, **options: Any) -> Gligen:
-    return gligen(folder, refiner=RefinerOptions(model=str(refiner), steps=10, **options))
+    return gligen(folder, refiner=RefinerOptions(model=str(refiner), steps=5, **options))
 
 
 def test_the_refiner_changes_pictures_alone_or_together(
@@ -399,7 +399,7 @@ def test_the_refiner_draws_what_the_stock_pipeline_draws(
         SCENES[0].graph.caption,
         image=image[None],
         strength=0.3,
-        num_inference_steps=10,
+        num_inference_steps=5,
         negative_prompt="",
         generator=torch.Generator("cpu").manual_seed(derive_seed(SCENES[0].seed, "refiner")),
         output_type="np",
