@@ -9,19 +9,19 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import JsonValue
 
-from acp.backends._custom_arguments import BoxConvention, check, used
-from acp.backends._diffusion import DiffusionOptions, load_pipeline, torch_dtype
+from acp.backends._custom_arguments import used
+from acp.backends._custom_options import WHO, CustomOptions
+from acp.backends._diffusion import load_pipeline, torch_dtype
 from acp.backends._gated import explaining_access
 from acp.backends._local_models import LocalModelOptions, model_info
 from acp.backends._torchvision import hide_broken_torchvision
 from acp.errors import AcpError
 from acp.types import ModelInfo
 
-WHO = "renderer 'custom'"
 COMMUNITY = "diffusers/community-pipelines-mirror"
 DEFAULTS: Mapping[str, JsonValue] = {
     "prompt": "{caption}",
@@ -32,88 +32,7 @@ DEFAULTS: Mapping[str, JsonValue] = {
     "guidance_scale": "{guidance_scale}",
 }
 """Passed to pipelines that know them, unless the recipe says otherwise."""
-_RESERVED = frozenset(
-    {
-        "custom_pipeline",
-        "custom_revision",
-        "dtype",
-        "local_files_only",
-        "pretrained_model_name_or_path",
-        "revision",
-        "torch_dtype",
-        "trust_remote_code",
-        "use_safetensors",
-        "variant",
-    }
-)
 log = logging.getLogger(__name__)
-
-
-class CustomOptions(DiffusionOptions):
-    """Which pipeline, and how a layout becomes its arguments."""
-
-    model: str = Field("", description="id on the Hub, or a folder; has to be named")
-    pipeline: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*$",
-        description="its class in an installed package: diffusers.StableDiffusionPipeline or "
-        "my_package.module:Class; none: the class that the model names",
-    )
-    custom_pipeline: str | None = Field(
-        None,
-        description="code of the pipeline that is not installed, as in diffusers: a folder or id "
-        "on the Hub with pipeline.py, a file of the model, a community pipeline; needs "
-        "trust_remote_code: true",
-    )
-    custom_revision: str | None = Field(None, description="branch, tag or commit of that code")
-    arguments: dict[str, JsonValue] = Field(
-        {}, description="what the pipeline is called with; see docs/renderers.md"
-    )
-    boxes: BoxConvention = Field(BoxConvention(), description="how it writes a box")
-    most_objects: int | None = Field(
-        None, ge=1, description="scenes with more are rejected, where the pipeline would drop some"
-    )
-    generator: str = Field("generator", description="its argument for the source of noise")
-    image: str = Field(
-        "images",
-        pattern=r"^(\w+|\[\w+\])(\.\w+|\[\w+\])*$",
-        description="where the image, or a list of images, is in what it returns",
-    )
-    batched: bool = Field(
-        False, description="whether it takes lists, one entry for each image; otherwise one by one"
-    )
-    licence: str | None = Field(
-        None, description="of the model, where its card says nothing or too little"
-    )
-    loading: dict[str, JsonValue] = Field(
-        {}, description="more for from_pretrained, such as {safety_checker: null}"
-    )
-    part_dtypes: dict[str, Literal["float32", "bfloat16", "float16"]] = Field(
-        {}, description="of parts that want another dtype, such as {vae: float32}"
-    )
-
-    @field_validator("arguments")
-    @classmethod
-    def _fillable(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for name, value in arguments.items():
-            try:
-                check(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return arguments
-
-    @field_validator("loading")
-    @classmethod
-    def _harmless(cls, loading: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if taken := sorted(_RESERVED & loading.keys()):
-            raise ValueError(f"{', '.join(taken)}: options of the renderer say this")
-        return loading
-
-    @model_validator(mode="after")
-    def _one_class(self) -> CustomOptions:
-        if self.pipeline is not None and self.custom_pipeline is not None:
-            raise ValueError("name either pipeline or custom_pipeline")
-        return self
 
 
 def custom_info(options: CustomOptions) -> ModelInfo:

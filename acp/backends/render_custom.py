@@ -14,13 +14,8 @@ from PIL import Image
 from acp.backends import _diffusion
 from acp.backends._batches import Batches
 from acp.backends._custom_arguments import SHARED, Constants, filled_in, used
-from acp.backends._custom_loading import (
-    WHO,
-    CustomOptions,
-    call_arguments,
-    custom_info,
-    load_custom,
-)
+from acp.backends._custom_loading import call_arguments, custom_info, load_custom
+from acp.backends._custom_options import WHO, CustomOptions
 from acp.backends._diffusion import MEND, OUT_OF_MEMORY, filled, generators, to_rendering
 from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
 from acp.errors import AcpError

@@ -14,14 +14,8 @@ from acp.backends import _diffusion
 from acp.backends._batches import Batches
 from acp.backends._diffusion import MEND, filled, generators, to_rendering
 from acp.backends._flux3_caption import Box, graph_caption, layout_boxes
-from acp.backends._flux3_loading import (
-    WHO,
-    Flux3Options,
-    Phases,
-    flux3_info,
-    guidance,
-    load_phases,
-)
+from acp.backends._flux3_loading import Phases, load_phases
+from acp.backends._flux3_options import WHO, Flux3Options, flux3_info, guidance
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.errors import AcpError
 from acp.types import Failure, ModelInfo, Rendering
