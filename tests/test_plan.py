@@ -145,7 +145,7 @@ def test_published_figures_are_called_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sources
     assert all("published, not measured here" in line for line in sources)
     assert any(line.startswith("slower      describe, lay out, score") for line in text)
-    assert plan.weights_gb["all"] == pytest.approx(19.3 + 2.55 + 0.45, abs=0.1)
+    assert plan.weights_gb["all"] == pytest.approx(19.3 + 2.55 + 0.9, abs=0.1)
     assert plan.weights_gb["one"] == pytest.approx(19.3, abs=0.1)
     mine = plan_recipe(recipe, 8, [rates(**ALL), *published_rates(recipe)])
     assert not any(each.published for each in mine.stages)

@@ -51,6 +51,8 @@ class Backend(ABC):
     chunk: ClassVar[int] = 32
     """How many requests are handed over at once; the backend makes its own batches of them."""
     options_type: ClassVar[type[BackendOptions]] = BackendOptions
+    weights_dtype: ClassVar[str | None] = None
+    """Type of the weights in memory, where it is not what the option `dtype` says."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.options_type()

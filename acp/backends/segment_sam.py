@@ -59,6 +59,7 @@ class Sam2Segmenter(Segmenter):
     modules: ClassVar[Mapping[str, str]] = {"torch": MEND, "transformers": MEND}
     speed_only = SPEED_ONLY | {"compile"}
     chunk = 64
+    weights_dtype = "float32"
     options_type = Sam2Options
     options: Sam2Options
 

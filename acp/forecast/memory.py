@@ -49,7 +49,7 @@ def _loaded(backend: Backend) -> Iterator[dict[str, Any]]:
     options = backend.resolved_options()
     if "base_url" in options or not isinstance(options.get("model"), str):
         return
-    yield options
+    yield {**options, "dtype": backend.weights_dtype or options.get("dtype")}
     for nested in options.values():
         if isinstance(nested, dict) and isinstance(nested.get("model"), str):
             yield {**nested, "dtype": nested.get("dtype") or options.get("dtype")}
