@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -60,3 +61,20 @@ def test_a_broken_device_is_no_reject() -> None:
 
     with pytest.raises(torch.AcceleratorError):
         Batches(4, "model").run([1, 2], broken)
+
+
+def test_the_batch_that_was_too_large_is_gone_before_the_next() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def work(numbers: Sequence[int]) -> list[int | Failure]:
+        alive.append(sum(each() is not None for each in held))
+        activations = torch.zeros(10)
+        held.append(weakref.ref(activations))
+        if len(numbers) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return [*numbers]
+
+    assert Batches(4, "model").run([1], work) == [1]
+    assert Batches(4, "model").run(range(4), work) == [0, 1, 2, 3]
+    assert alive == [0] * len(alive)

@@ -72,7 +72,12 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         *(f"{where}.model={vlm}" for where in language_models),
         *(f"{where}.dtype=float32" for where in (*language_models, "renderer")),
-        *(f"renderer.model={gligen}", "renderer.steps=4", f"segmenter.model={sam2}"),
+        *(
+            f"renderer.model={gligen}",
+            "renderer.variant=null",
+            "renderer.steps=4",
+            f"segmenter.model={sam2}",
+        ),
         *("size_wh=[64, 64]", "scenes=3", "scenes_per_shard=1", "shards_per_block=2"),
         *(f"combine.concepts=[{WORD}]", "combine.objects_per_scene={1: 1, 2: 1}"),
         *("combine.repeat_chance=1", "render.candidates=2"),

@@ -36,11 +36,21 @@ class Batches:
         done: list[A | Failure] = []
         while len(done) < len(requests):
             batch = requests[len(done) : len(done) + self.size]
-            try:
-                done += self._halves(batch, work)
-            except _OutOfMemoryError:
+            answers = self._answers(batch, work)
+            if answers is None:
+                # Outside of any `except`: an error's traceback keeps the tensors of the batch.
                 self._shrink(len(batch))
+            else:
+                done += answers
         return done
+
+    def _answers(
+        self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
+    ) -> list[A | Failure] | None:
+        try:
+            return self._halves(batch, work)
+        except _OutOfMemoryError:
+            return None
 
     def _halves(
         self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
@@ -49,7 +59,6 @@ class Batches:
             return [*work(batch)]
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
             if ran_out_of_memory(error):
-                # Not `from error`: its traceback would keep the tensors alive.
                 raise _OutOfMemoryError from None
             if is_device_broken(error):
                 raise

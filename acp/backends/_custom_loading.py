@@ -71,7 +71,7 @@ def load_custom(options: CustomOptions) -> Any:
     try:
         with explaining_access(options.model, WHO):
             loader = _PartDtypes(cls, options.part_dtypes)
-            return load_pipeline(options, info, WHO, loader, **more)
+            return load_pipeline(options, info, WHO, loader, use_safetensors=True, **more)
     except AcpError as error:
         if "trust_remote_code" in str(error.__cause__):
             raise AcpError(_refusal(options.model)) from None

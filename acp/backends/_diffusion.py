@@ -71,7 +71,10 @@ class DiffusionOptions(LocalModelOptions):
 def load_pipeline(
     options: DiffusionOptions, info: ModelInfo, who: str, cls: Any, **more: Any
 ) -> Any:
-    """The pipeline `cls` of the model, placed; only safetensors are read, never pickles.
+    """The pipeline `cls` of the model, placed.
+
+    Weights are read from safetensors; where a model has none, from torch files as tensors alone
+    (`weights_only`), so that no code of a pickle runs.
 
     Args:
         options: model, dtype, variant, memory.
@@ -84,7 +87,7 @@ def load_pipeline(
         AcpError: no such model, another kind of pipeline, or one that cannot be loaded.
     """
     where = where_is(options, info)
-    which = {**where, **more, "variant": options.variant, "use_safetensors": True}
+    which = {**where, "use_safetensors": None, **more, "variant": options.variant}
     with _telling(options, who, cls), no_progress_bars(), silent():
         dtype = torch_dtype(options.dtype) or _saved_dtype(options, cls, which)
         return placed(cls.from_pretrained(**which, dtype=dtype), options, who)
@@ -212,8 +215,7 @@ def _telling(options: DiffusionOptions, who: str, cls: Any) -> Iterator[None]:
         if "were passed" in reason:  # parts that its model_index.json does not name
             reason = f"it is no {cls.__name__}"
         if "safetensors" in reason or "variant" in reason:
-            hint = "weights are read from safetensors alone: check `variant`, or name a `revision` "
-            hint += "or a folder that has them"
+            hint = "check `variant`, or name a `revision` or a folder that has such weights"
         raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
 
 
