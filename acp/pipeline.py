@@ -102,20 +102,23 @@ class Pipeline:
         """Each stage for all parts before the next stage's model is needed.
 
         A stage is called once a part, so that what comes out does not depend on the block. Parts
-        come in their order, each as soon as its last stage is done. One that fails carries the
+        come in their order, each as soon as it is scored and picked. One that fails carries the
         error, and the others go on.
 
         Raises:
             AcpError: what would stop every part (a user's mistake, a model that cannot be loaded).
         """
         waiting = deque(Part([Scene(scene_id, seed=0) for scene_id in ids]) for ids in parts)
-        *others, last = self.stages
-        for stage in others:
+        stages = self.stages
+        # From the last stage with a model on, part by part: what is finished is handed out.
+        last = max(place for place, stage in enumerate(stages) if stage.name in STAGE_BACKENDS)
+        for stage in stages[:last]:
             for part in waiting:
                 self._advance(part, stage, advance_of)
         while waiting:
             part = waiting.popleft()
-            self._advance(part, last, advance_of)
+            for stage in stages[last:]:
+                self._advance(part, stage, advance_of)
             yield part
 
     def _advance(self, part: Part, stage: Stage, advance_of: AdvanceOf) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from acp.backends.base import Backend
+from acp.backends.base import Backend, ScoreRequest
+from acp.backends.score_random import Random
 from acp.build_command import build_recipe, useful_processes
 from acp.builder.release import work_folder
 from acp.errors import AcpError, ToldElsewhereError
@@ -28,7 +29,7 @@ from acp.pulse import Watch, beating
 from acp.recipe import Recipe, load_recipe
 from acp.residency import Measures, Residency
 from acp.runner import Build, join_build, open_build
-from acp.types import ModelInfo
+from acp.types import Failure, ImageScores, ModelInfo
 
 CHEAP = ("scorer={backend: random}", "scenes=8", "render.candidates=2")
 """Eight shards, and no model to load."""
@@ -164,6 +165,28 @@ def test_a_failing_part_of_a_block_loses_no_other(monkeypatch: pytest.MonkeyPatc
     assert parts[1].error is not None
     assert parts[1].error.__traceback__ is None  # frames would keep what they worked on
     assert all(c.rendering is None for part in parts for s in part.scenes for c in s.candidates)
+
+
+class StoppedScorer(Random):
+    """As a scorer whose server goes away after one shard."""
+
+    calls = 0
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
+        self.calls += 1
+        if self.calls > 1:
+            raise AcpError("the server cannot be reached")
+        return super().score(requests)
+
+
+def test_what_was_scored_before_a_block_ends_early_is_handed_out() -> None:
+    pipeline = Pipeline(recipe("residency=one", "shards_per_block=3"))
+    pipeline.backends["scorer"] = StoppedScorer()
+    parts = pipeline.run_block([[0], [1], [2]])
+    (scene,) = next(parts).scenes
+    assert [candidate.scores is not None for candidate in scene.candidates] == [True, True]
+    with pytest.raises(AcpError, match="cannot be reached"):
+        next(parts)
 
 
 def _failing(function: object, scene_id: int) -> object:

@@ -240,7 +240,11 @@ def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
             or "AutoModelForImageTextToText" in mapped
         )
         kind = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
-        model = kind.from_pretrained(**where, **_unpacked(options), dtype=options.dtype)
+        how = {**_unpacked(options), "dtype": options.dtype}
+        if not gguf_file(options):
+            # Straight to the device: ranks that load at the same time need no main memory each.
+            how["device_map"] = {"": device_of(options.device)}
+        model = kind.from_pretrained(**where, **how)
         tokenizer = AutoTokenizer.from_pretrained(**where)
         _prepare(tokenizer)
         return LocalModel(model.eval().to(device_of(options.device)), tokenizer, multimodal)

@@ -35,7 +35,9 @@ class TransformersCaptioner(Captioner):
 
     name = "transformers"
     summary = "local multimodal model with transformers, batched"
-    modules: ClassVar[Mapping[str, str]] = {"torch": MEND, "transformers": MEND}
+    modules: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("accelerate", "torch", "transformers"), MEND
+    )
     speed_only = SPEED_ONLY
     chunk = 256
     options_type = LocalModelOptions

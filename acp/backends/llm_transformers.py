@@ -50,6 +50,7 @@ class TransformersLLM(LLM):
     name = "transformers"
     summary = "local language model with transformers, every answer constrained to its JSON schema"
     modules: ClassVar[Mapping[str, str]] = {
+        "accelerate": MEND,
         "torch": MEND,
         "transformers": MEND,
         "xgrammar": MEND,

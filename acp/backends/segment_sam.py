@@ -56,7 +56,9 @@ class Sam2Segmenter(Segmenter):
 
     name = "sam2"
     summary = "masks by SAM 2 from the boxes of the layout"
-    modules: ClassVar[Mapping[str, str]] = {"torch": MEND, "transformers": MEND}
+    modules: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("accelerate", "torch", "transformers"), MEND
+    )
     speed_only = SPEED_ONLY | {"compile"}
     chunk = 64
     weights_dtype = "float32"
