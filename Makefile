@@ -44,7 +44,7 @@ build: setup ## Run RECIPE (default demo) on NPROC processes into build/
 	@$(BIN)/acp build $(RECIPE) --nproc $(NPROC) $(ARGS)
 
 test: $(READY_DEV) assets quality ## Check the code and run the tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 quality: $(READY_DEV) ## ruff and mypy
 	$(BIN)/ruff check .
