@@ -37,9 +37,10 @@ def validated(model: type[Any], values: Any, where: str) -> Any:
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
-    key = ".".join(location) or "recipe"
+    key = ".".join(location)
     if detail["type"] != "extra_forbidden":
-        return f"{key}: {detail['msg'].lower()}, got {detail['input']!r}"
+        told = f"{key}: {detail['msg'].lower()}".removeprefix(": ")
+        return f"{told}, got {detail['input']!r}"
     known = _keys_at(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = (

@@ -15,7 +15,7 @@ from acp import cli
 from acp.errors import AcpError
 from acp.forecast.memory import models_of, needed_gb, weights_gb
 from acp.forecast.plan import Plan, plan_recipe
-from acp.forecast.rates import Rates, published_rates, rates_of_build, read_rates
+from acp.forecast.rates import Rates, published_rates, rates_for, rates_of_build, read_rates
 from acp.forecast.table import as_json, lines
 from acp.forecast.work import mean_objects, work_of
 from acp.recipe import load_recipe
@@ -177,6 +177,23 @@ def test_a_short_build_predicts_a_long_one(built: Path) -> None:
     assert seconds_of(twice)["render"] == pytest.approx(2 * (seconds_of(once)["render"] or 0))
 
 
+def test_a_build_tells_nothing_of_other_models(built: Path) -> None:
+    same = rates_for(load_recipe("tiny", ["render.candidates=3", "size_wh=[640, 240]"]), built)
+    assert same == rates_of_build(built)[0]
+    other = load_recipe("tiny", ["scorer.backend=random"])
+    found = rates_for(other, built)
+    assert plan_recipe(other, 1, [found]).unknown == ("score",)
+    assert found.load_s is None
+
+
+def test_disk_grows_with_candidates_and_pixels(built: Path) -> None:
+    found, recipe = rates_of_build(built)
+    more = load_recipe("tiny", ["scenes=4", "render.candidates=6", "size_wh=[640, 240]"])
+    once, larger = plan_recipe(recipe, 1, [found]), plan_recipe(more, 1, [found])
+    assert larger.data_set_gb == pytest.approx(6 * once.data_set_gb)
+    assert larger.work_gb == pytest.approx(6 * once.work_gb)
+
+
 def test_peaks_of_a_build_are_told(built: Path, tmp_path: Path) -> None:
     work = tmp_path / "copy.work"
     shutil.copytree(built.with_name("tiny.work"), work)
@@ -210,7 +227,9 @@ def test_weights_are_counted_without_loading(tmp_path: Path) -> None:
     twins.mkdir(parents=True)
     save_file({"a": torch.zeros(1000)}, twins / "model.safetensors")
     save_file({"a": torch.zeros(1000, dtype=torch.float16)}, twins / "model.fp16.safetensors")
-    both = long_tail(f"renderer.model={tmp_path / 'pipeline'}", "renderer.dtype=auto")
+    both = long_tail(
+        f"renderer.model={tmp_path / 'pipeline'}", "renderer.dtype=auto", "renderer.variant=null"
+    )
     assert weights_gb(both.backend("renderer").resolved_options()) == pytest.approx(4000 / 1e9)
     packed = long_tail(
         f"renderer.model={tmp_path / 'pipeline'}", "renderer.dtype=auto", "renderer.variant=fp16"
@@ -253,6 +272,13 @@ def test_an_unknown_model_has_unknown_weights(monkeypatch: pytest.MonkeyPatch) -
         ('{"hardware": "x", "image_per_s": 1}', "did you mean 'images_per_s'"),
         ('{"hardware": "x", "images_per_s": -1}', "images_per_s: input should be greater than 0"),
         ('{"hardware": "x", "stage_seconds": {"draw": 1}}', "there is no stage 'draw'"),
+        ('{"hardware": "x", "stage_seconds": {"render": -1}}', "stage_seconds.render: input"),
+        ('{"hardware": "x", "stage_seconds": {"render": NaN}}', "stage_seconds.render: input"),
+        ('{"hardware": "x", "seconds": {"images": -1}}', "seconds.images: input"),
+        ('{"hardware": "x", "images_per_s": Infinity}', "images_per_s: input"),
+        ('{"hardware": "x", "size_wh": [0, 512]}', "size_wh.0: input"),
+        ('{"hardware": "x", "peak_gb": {"draw": 1}}', "there is no stage 'draw'"),
+        ("[]", "rates.json: input should be an object"),
         ('{"images_per_s": 1}', "hardware: field required"),
         ("{", "not valid JSON"),
         (None, "no such file"),

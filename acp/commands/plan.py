@@ -31,11 +31,11 @@ def plan(
 
     from acp.forecast import table
     from acp.forecast.plan import plan_recipe
-    from acp.forecast.rates import published_rates, rates_of_build, read_rates
+    from acp.forecast.rates import published_rates, rates_for, read_rates
     from acp.recipe import load_recipe
 
     wanted = load_recipe(recipe, overrides or [])
-    known = [rates_of_build(build)[0]] if build else []
+    known = [rates_for(wanted, build)] if build else []
     known += [read_rates(rates)] if rates else []
     found = plan_recipe(wanted, gpus, [*known, *published_rates(wanted)])
     if as_json:

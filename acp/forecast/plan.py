@@ -144,10 +144,11 @@ def _loads(recipe: Recipe, shards_of_a_rank: int) -> int:
 def _disk(recipe: Recipe, work: Work, rates: Sequence[Rates]) -> tuple[float, float, str]:
     """GB of the data set and of the work folder, and where the figures are from."""
     for each in rates:
-        if each.work_bytes is not None:
-            published = each.scene_bytes if each.scene_bytes is not None else each.work_bytes
-            return published * work.scenes / 1e9, each.work_bytes * work.scenes / 1e9, each.source
-    raw = work.candidates * work.size_wh[0] * work.size_wh[1] * JPEG_BYTES_A_PIXEL / 1e9
+        if each.work_pixel_bytes is not None:
+            beside = each.work_pixel_bytes
+            published = each.pixel_bytes if each.pixel_bytes is not None else beside
+            return published * work.pixels / 1e9, beside * work.pixels / 1e9, each.source
+    raw = work.pixels * JPEG_BYTES_A_PIXEL / 1e9
     per_scene = recipe.lay_out.keep * recipe.render.candidates
     picked = min(recipe.pick.per_scene, per_scene) / per_scene
     return raw * (1 + picked), raw, f"assumed: {JPEG_BYTES_A_PIXEL} bytes a pixel"

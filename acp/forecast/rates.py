@@ -6,21 +6,32 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
+from acp.backends.base import Backend
 from acp.config import Settings, validated
 from acp.errors import AcpError
 from acp.forecast.work import Item, Work, work_of
 from acp.recipe import Recipe, load_recipe
 
 PER_SCENE = ("combine", "describe", "lay out")
+MADE_BY: Mapping[str, tuple[Item, ...]] = {
+    "llm": ("answers", "layouts"),
+    "renderer": ("images",),
+    "segmenter": ("masks",),
+    "scorer": ("captions", "judgements", "scores"),
+}
+"""The items that a backend's model makes."""
+Amount = Annotated[float, Field(ge=0)]
 
 
 class Rates(Settings):
     """Seconds of one item on one GPU, of whatever was measured. See docs/plan.md."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     hardware: str = Field(description="GPU that it was measured on")
     source: str = Field("", description="what was measured, where and how")
@@ -28,7 +39,9 @@ class Rates(Settings):
     build: bool = Field(False, description="measured by a build of the recipe")
     least: bool = Field(False, description="what is planned is slower than that")
     residency: Literal["all", "one"] = Field("one", description="that memory was measured with")
-    size_wh: tuple[int, int] = Field((512, 512), description="size of the images in pixels")
+    size_wh: tuple[PositiveInt, PositiveInt] = Field(
+        (512, 512), description="size of the images in pixels"
+    )
     steps: int = Field(50, ge=1, description="denoising steps of the images")
     answers_per_s: float | None = Field(None, gt=0, description="scenes described")
     layouts_per_s: float | None = Field(None, gt=0, description="layouts of a language model")
@@ -37,20 +50,22 @@ class Rates(Settings):
     captions_per_s: float | None = Field(None, gt=0, description="questions to the captioner")
     judgements_per_s: float | None = Field(None, gt=0, description="questions to the judge")
     scores_per_s: float | None = Field(None, gt=0, description="images scored without captions")
-    stage_seconds: dict[str, float] = Field(
+    stage_seconds: dict[str, Amount] = Field(
         {}, description="of a scene (combine, describe, lay out) or of a candidate (the others)"
     )
-    seconds: dict[Item, float] = Field({}, description="of an item, in place of the `_per_s`")
+    seconds: dict[Item, Amount] = Field({}, description="of an item, in place of the `_per_s`")
     load_s: float | None = Field(None, ge=0, description="to load every model once")
-    peak_gb: dict[str, float] = Field({}, description="highest GPU memory by stage")
-    scene_bytes: float | None = Field(None, ge=0, description="of a scene in the data set")
-    work_bytes: float | None = Field(None, ge=0, description="of a scene in the work folder")
+    peak_gb: dict[str, Amount] = Field({}, description="highest GPU memory by stage")
+    pixel_bytes: float | None = Field(None, ge=0, description="of a candidate, in the data set")
+    work_pixel_bytes: float | None = Field(None, ge=0, description="the same in the work folder")
 
     @model_validator(mode="after")
     def _known_stages(self) -> Rates:
         known = {"combine", "describe", "lay out", "render", "mask", "score", "pick"}
         if wrong := self.stage_seconds.keys() - known:
             raise ValueError(f"stage_seconds: there is no stage {min(wrong)!r}")
+        if wrong := self.peak_gb.keys() - known - {"load"}:
+            raise ValueError(f"peak_gb: there is no stage {min(wrong)!r}")
         return self
 
     def seconds_of(self, stage: str, item: Item, work: Work) -> float | None:
@@ -104,6 +119,29 @@ def _backends(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield kind, backend.name
         parts: Mapping[str, Any] = getattr(backend, "parts", {})
         yield from ((part, each.name) for part, each in parts.items())
+
+
+def rates_for(recipe: Recipe, folder: Path) -> Rates:
+    """What the build in `folder` tells of a recipe: of the stages that use the same models.
+
+    Raises:
+        AcpError: there is no build, or no shard of it is finished.
+    """
+    rates, measured = rates_of_build(folder)
+    if other := {kind for kind in MADE_BY if _made_by(recipe, kind) != _made_by(measured, kind)}:
+        unknown = {item for kind in other for item in MADE_BY[kind]}
+        seconds = {item: each for item, each in rates.seconds.items() if item not in unknown}
+        # Of loading and memory it is not known which model took what.
+        update = {"seconds": seconds, "load_s": None, "peak_gb": {}}
+        return rates.model_copy(update=update)
+    return rates
+
+
+def _made_by(recipe: Recipe, kind: str) -> list[tuple[str, Any]]:
+    backend = recipe.backend(kind)
+    each: Mapping[str, Backend] = getattr(backend, "parts", {})
+    found = [backend, *each.values()]
+    return [(one.name, one.resolved_options().get("model")) for one in found]
 
 
 def rates_of_build(folder: Path) -> tuple[Rates, Recipe]:
@@ -167,8 +205,8 @@ def _measured(
         "seconds": seconds,
         "load_s": max(each["seconds"].get("load", 0.0) for each in statistics),
         "peak_gb": peaks,
-        "scene_bytes": published / scenes if published else None,
-        "work_bytes": _size(work_folder) / scenes,
+        "pixel_bytes": published / work.pixels if published else None,
+        "work_pixel_bytes": _size(work_folder) / work.pixels,
     }
     rates: Rates = validated(Rates, values, where=f"--from {folder}")
     return rates

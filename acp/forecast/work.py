@@ -40,6 +40,11 @@ class Work:
     """Whether a refiner goes over each image; its time is in no rate but a build's."""
 
     @property
+    def pixels(self) -> int:
+        """Of all candidates."""
+        return self.candidates * self.size_wh[0] * self.size_wh[1]
+
+    @property
     def image_cost(self) -> float:
         """Pixels times steps: what the time of an image grows with."""
         return self.size_wh[0] * self.size_wh[1] * self.steps
