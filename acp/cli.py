@@ -34,13 +34,18 @@ SetOption = Annotated[
 ]
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C, under a name that no library takes for its own."""
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM, under a name that no library takes for its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 def main() -> None:
     """Entry point: a user's mistake ends in one line on standard error and exit code 1."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except AcpError as error:
@@ -50,14 +55,19 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         typer.secho(f"error: {where}{(error.strerror or str(error)).lower()}", fg="red", err=True)
         sys.exit(1)
-    except _Interrupted:
-        typer.echo("stopped", err=True)
-        sys.exit(130)
+    except _Stopped as stopped:
+        _tell("stopped")
+        sys.exit(stopped.exit_code)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-    raise _Interrupted
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise _Stopped(number)
+
+
+def _tell(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # the only one that speaks where there are several
+        typer.echo(line, err=True)
 
 
 @app.command()
@@ -92,10 +102,9 @@ def build(
     except ToldElsewhereError:
         time.sleep(3)  # launchers end all processes once one fails: rank 0 has to speak first
         sys.exit(1)
-    except _Interrupted:
-        if os.environ.get("RANK", "0") == "0":
-            typer.echo("stopped; what is finished is kept, the same command goes on", err=True)
-        sys.exit(130)
+    except _Stopped as stopped:
+        _tell("stopped; what is finished is kept, the same command goes on")
+        sys.exit(stopped.exit_code)
 
 
 def _processes(nproc: str | None) -> int | Literal["auto"] | None:

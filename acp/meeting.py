@@ -167,7 +167,8 @@ def raise_failed(build: Build, failed: Mapping[int, str]) -> None:
 def still_missing(build: Build) -> str:
     """How many shards are missing, and that the same command goes on."""
     left = sum(not (shard.folder / MARKER).exists() for shard in build.shards())
-    return f"{left} shards are missing, the finished ones are kept: run the same command again"
+    told = "1 shard is" if left == 1 else f"{left} shards are"
+    return f"{told} missing, the finished ones are kept: run the same command again"
 
 
 @contextmanager

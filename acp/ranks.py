@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from acp.errors import AcpError
 from acp.launch import launched, take_gpu
-from acp.meeting import Meeting, Report, answering, raise_failed, raise_what_failed
+from acp.meeting import Meeting, Report, answering, raise_failed, raise_what_failed, still_missing
 from acp.progress import stage_bars, terminal
 from acp.runner import Build, join_build, run_shards
 from acp.shards import Shard
@@ -93,7 +93,8 @@ def _run_ranks(build: Build, missing: Sequence[Shard], num_processes: int) -> No
         details = f" (log: {log})" if "ended early" in str(error) else ""
         raise AcpError(f"{error}{details}") from None
     if code:
-        raise AcpError(f"the ranks ended with exit code {code} (log: {log})")
+        left = still_missing(build)
+        raise AcpError(f"the ranks ended with exit code {code}; {left} (log: {log})")
 
 
 def _command(meeting: Meeting, num_processes: int, lifeline: Path) -> list[str]:

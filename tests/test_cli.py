@@ -125,13 +125,14 @@ def test_a_full_or_killed_build_can_be_shown(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
-def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_what_is_kept(tmp_path: Path, number: signal.Signals) -> None:
     command = [*ACP, "build", "tiny", "--set", "scenes=8", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "out.work" / "state.json").exists() and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     error = process.communicate()[1]
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert error.strip().splitlines()[-1].startswith("stopped; what is finished is kept")
     assert "Traceback" not in error

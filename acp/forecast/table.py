@@ -18,7 +18,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
 def lines(plan: Plan) -> Iterator[str]:
     """The plan as a table of plain text."""
     yield f"{plan.recipe} on {plan.gpus} GPU{'s' * (plan.gpus > 1)}"
-    yield f"scenes      {plan.scenes:,} in {plan.shards:,} shards, {plan.candidates:,} images"
+    shards = f"{plan.shards:,} shard{'s' * (plan.shards > 1)}"
+    yield f"scenes      {plan.scenes:,} in {shards}, {plan.candidates:,} images"
     numbers = {source: place + 1 for place, source in enumerate(_sources(plan))}
     total = sum(each.seconds or 0.0 for each in plan.stages)
     unit = ("GPU hours", 3600) if total >= 3600 else ("GPU s", 1)
