@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import save_clip
-from tiny_vision import save_siglip, save_siglip2_naflex
+from tiny_vision import save_qwen3_vl, save_sam, save_siglip, save_siglip2_naflex
 
 from acp.backends.base import ScoreRequest
 from acp.backends.score_clip import Clip
@@ -114,6 +114,12 @@ def test_a_batch_that_does_not_fit_is_halved(
     monkeypatch.setattr(model, "get_image_features", small)
     with pytest.raises(AcpError, match="scorer 'clip': out of memory with a single request"):
         backend.score(REQUESTS)
+
+
+@pytest.mark.parametrize("save", [save_sam, save_qwen3_vl])
+def test_what_compares_nothing_is_told(save: Callable[[Path], Path], tmp_path: Path) -> None:
+    with pytest.raises(AcpError, match="does not compare images with texts"):
+        scorer(save(tmp_path / "other")).load()
 
 
 def test_a_wrong_picture_spares_the_others(folders: dict[str, Path]) -> None:

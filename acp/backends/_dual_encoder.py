@@ -20,6 +20,7 @@ from acp.backends._local_models import (
 )
 from acp.backends._processors import load_processor
 from acp.backends._torchvision import hide_broken_torchvision
+from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import Failure, FloatArray, ImageArray
 
@@ -67,6 +68,11 @@ class DualEncoder:
         where = where_is(options, model_info(options))
         with telling(options, who), no_progress_bars():
             model = AutoModel.from_pretrained(**where, dtype=options.dtype)
+            if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+                raise AcpError(
+                    f"{who}: {options.model} is a {model.config.model_type!r}, which does not "
+                    "compare images with texts; name a CLIP or SigLIP"
+                )
             processor = load_processor(where, options.model, who)
         batches = batches or Batches(options.batch_size, who, OUT_OF_MEMORY)
         return cls(model.eval().to(device_of(options.device)), processor, batches)
