@@ -208,6 +208,18 @@ def test_what_does_not_fit_is_a_failure_with_its_reason(plain: Gligen) -> None:
     assert pixels(plain.render([full])[0]).any()
 
 
+def test_how_much_is_read_is_known_where_the_tokenizer_does_not_say(
+    folder: Path, tmp_path: Path
+) -> None:
+    silent = shutil.copytree(folder, tmp_path / "silent")
+    config = silent / "tokenizer" / "tokenizer_config.json"
+    said = json.loads(config.read_text())
+    del said["model_max_length"]
+    config.write_text(json.dumps(said))
+    scene = request("a dog", [("dog", LONG)], [LARGE], 1)
+    assert "a phrase has" in reason(gligen(silent).render([scene])[0])
+
+
 def test_sides_that_the_decoder_cannot_make_are_scaled_down_to(plain: Gligen) -> None:
     odd, even = plain.render([replace(SCENES[1], size_wh=wh) for wh in ((60, 44), (64, 48))])
     assert pixels(odd).shape == (44, 60, 3)
@@ -343,12 +355,26 @@ def test_mistakes_are_one_line(folder: Path, refiner_folder: Path, tmp_path: Pat
         json.dumps({**config, "attention_type": "default"})
     )
     assert "draws no boxes from text" in mistake(ungated)
+    assert "refiner: " in (told := mistake(folder, refiner={"model": str(folder)}))
+    assert "is no SDXL" in told
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    shutil.rmtree(bare / "tokenizer")  # an empty one is made in its place
+    assert "has no vocabulary" in mistake(bare)
+    cut = shutil.copytree(folder, tmp_path / "cut")
+    weights = cut / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "incomplete or damaged" in mistake(cut)
+    assert "incomplete or damaged" in mistake(cut, dtype="auto")
+    assert "sees" in mistake(folder, device="cuda:999")
     for options, message in (
         ({"scheduler": "LMS"}, "scheduler"),
         ({"compile": True, "offload": "model"}, "compile needs offload: none"),
         ({"refiner": {"steps": 2}}, "less than one step"),
         ({"refiner": {"strenght": 0.3}}, "did you mean 'refiner.strength'"),
         ({"steps": 3}, "no box would count"),
+        ({"model": " "}, "model: .*name an id"),
+        ({"refiner": {"model": ""}}, "refiner.model: .*name an id"),
+        ({"device": "gpu"}, "device: "),
     ):
         with pytest.raises(AcpError, match=message):
             make_backend("renderer", {"backend": "gligen", **options})

@@ -252,6 +252,11 @@ def test_what_is_no_sam_is_told_in_one_line(models: dict[str, Path], tmp_path: P
     with pytest.raises(AcpError, match=r"segmenter 'sam': cannot load") as caught:
         segmenter("sam", tmp_path).load()
     assert "\n" not in str(caught.value)
+    cut = shutil.copytree(models["sam2"], tmp_path / "cut")
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(AcpError, match="incomplete or damaged"):
+        segmenter("sam2", cut).load()
     with pytest.raises(AcpError, match="min_predicted_iou"):
         segmenter("sam2", tmp_path, min_predicted_iou=2)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from acp.backends import _local_models
-from acp.backends._local_models import LocalModelOptions, device_of, where_is
+from acp.backends._local_models import LocalModelOptions, device_of, hint_of, reason_of, where_is
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import Failure, ModelInfo, Rendering
@@ -209,13 +209,16 @@ def to_rendering(image: Any, size_wh: tuple[int, int]) -> Rendering | Failure:
 def _telling(options: DiffusionOptions, who: str, cls: Any) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
+    except AcpError:
+        raise
+    except Exception as error:  # libraries fail in any way on files that are not what they expect
+        reason = reason_of(error)
         hint = f"check its folder or id, and what it needs: {MEND}"
         if "were passed" in reason:  # parts that its model_index.json does not name
             reason = f"it is no {cls.__name__}"
         if "safetensors" in reason or "variant" in reason:
             hint = "check `variant`, or name a `revision` or a folder that has such weights"
+        hint = hint_of(reason) or hint
         raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
 
 

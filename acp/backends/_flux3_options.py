@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from acp.backends._diffusion import DiffusionOptions
 from acp.backends._gated import explaining_access
-from acp.backends._local_models import LocalModelOptions, model_info
+from acp.backends._local_models import LocalModelOptions, model_info, named
 from acp.errors import AcpError
 from acp.types import ModelInfo
 
@@ -44,6 +44,7 @@ class Flux3Options(DiffusionOptions):
     )
     upsampler_revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     max_new_tokens: int = Field(3584, ge=1, description="longest caption of the upsampler")
+    _named_too = field_validator("upsampler")(named)
 
 
 def guidance(options: Flux3Options) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from acp.backends._processors import load_processor
 from acp.backends._torchvision import hide_broken_torchvision
@@ -33,6 +33,13 @@ _SAMPLES, _SAMPLE_BYTES = 64, 4096
 _CONFIGS = ("config.json", "model_index.json", "modular_model_index.json")
 
 
+def named(model: str | None) -> str | None:
+    """Validator of an option that names a model: as a path, nothing is the current folder."""
+    if model is not None and not model.strip():
+        raise ValueError("name an id on the Hub or a folder")
+    return model
+
+
 class LocalModelOptions(BackendOptions):
     """Which model, and where it runs."""
 
@@ -41,13 +48,19 @@ class LocalModelOptions(BackendOptions):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the weights; auto: as they were saved"
     )
-    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto: a GPU if there is one")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|(cuda|npu|xpu)(:\d+)?)$",
+        description="cpu, cuda, cuda:1, ...; auto: a GPU if there is one",
+    )
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; only for one you have read"
     )
     batch_size: int = Field(
         8, ge=1, description="most requests of a forward; halved where memory runs out; speed only"
     )
+
+    _named = field_validator("model")(named)
 
 
 class TextModelOptions(LocalModelOptions):
@@ -289,10 +302,22 @@ def where_is(options: LocalModelOptions, info: ModelInfo) -> dict[str, Any]:
 
 
 def device_of(name: str) -> str:
-    """The device that is meant; "auto" is the GPU of this process, if there is one."""
+    """The device that is meant; "auto" is the GPU of this process, if there is one.
+
+    Raises:
+        AcpError: there is no such GPU.
+    """
     import torch
 
     if name != "auto":
+        kind, _, index = name.partition(":")
+        count = torch.cuda.device_count()
+        if kind == "cuda" and int(index or 0) >= count:
+            seen = f"GPUs up to cuda:{count - 1}" if count else "no GPU"
+            raise AcpError(
+                f"device {name!r}: torch {torch.__version__} sees {seen} here; use device: auto, "
+                "or a torch that fits the GPU's driver"
+            )
         return name
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
 
@@ -302,9 +327,23 @@ def telling(options: LocalModelOptions, who: str) -> Iterator[None]:
     """Turns what goes wrong while a model is loaded into one line."""
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AcpError(
-            f"{who}: cannot load {options.model}: {reason}; check its folder or id, and what it "
-            f"needs: {MEND}"
-        ) from error
+    except AcpError:
+        raise
+    except Exception as error:  # libraries fail in any way on files that are not what they expect
+        reason = reason_of(error)
+        hint = hint_of(reason) or f"check its folder or id, and what it needs: {MEND}"
+        raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of a library says, in one line; its kind where that alone tells little."""
+    said = " ".join(str(error).split())
+    telling = isinstance(error, (OSError, ValueError, ImportError, RuntimeError))
+    return said if telling and said else f"{type(error).__name__}: {said}"
+
+
+def hint_of(reason: str) -> str:
+    """What mends it, where the reason alone says so."""
+    if "deserializing header" in reason or "Unable to load weights from checkpoint" in reason:
+        return "a file of its weights is incomplete or damaged: fetch it again"
+    return ""

@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from acp.errors import AcpError
 from acp.types import Failure
+
+
+def check_tokenizer(tokenizer: Any, text_encoder: Any, which: str) -> None:
+    """Make sure that texts become tokens, and that what is too long for the encoder is known.
+
+    `which` names the backend and the model in errors.
+
+    Raises:
+        AcpError: there is no vocabulary; libraries make an empty one where its files are missing.
+    """
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise AcpError(f"{which} has no vocabulary; its folder tokenizer is missing or incomplete")
+    # Not all tokenizers say how much their encoder reads.
+    longest = int(text_encoder.config.max_position_embeddings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
 
 
 def windows(text: str, tokenizer: Any) -> tuple[str, ...] | Failure:

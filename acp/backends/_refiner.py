@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from acp.backends._diffusion import DiffusionOptions, generators, load_pipeline, silent
-from acp.backends._local_models import model_info
-from acp.backends._prompt_windows import encoded, windows
+from acp.backends._local_models import model_info, named
+from acp.backends._prompt_windows import check_tokenizer, encoded, windows
 from acp.config import Settings
+from acp.errors import AcpError
 from acp.seeds import derive_seed
 from acp.types import Failure, ModelInfo
 
@@ -40,6 +41,8 @@ class RefinerOptions(Settings):
         le=4096,
         description="enlarge to this shorter side for the pass, and back; none: the image's size",
     )
+
+    _named = field_validator("model")(named)
 
     @model_validator(mode="after")
     def _does_something(self) -> RefinerOptions:
@@ -72,6 +75,14 @@ class Refiner:
             f"{who}, refiner",
             StableDiffusionXLImg2ImgPipeline,
             add_watermarker=False,  # pictures must not depend on what is installed
+        )
+        if pipeline.text_encoder_2 is None or pipeline.tokenizer_2 is None:
+            raise AcpError(
+                f"{who}, refiner: {options.model} is no SDXL; name its refiner, such as "
+                "stabilityai/stable-diffusion-xl-refiner-1.0"
+            )
+        check_tokenizer(
+            pipeline.tokenizer_2, pipeline.text_encoder_2, f"{who}, refiner: {options.model}"
         )
         return cls(pipeline, options, base.negative_prompt)
 

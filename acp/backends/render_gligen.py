@@ -25,7 +25,7 @@ from acp.backends._diffusion import (
 )
 from acp.backends._gligen_rows import Row, grounded, grounding, row_of
 from acp.backends._local_models import model_info
-from acp.backends._prompt_windows import encoded, windows
+from acp.backends._prompt_windows import check_tokenizer, encoded, windows
 from acp.backends._refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
 from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import Renderer, RenderRequest
@@ -231,6 +231,7 @@ def _load(options: GligenOptions) -> _Loaded:
             f"{WHO}: {options.model} draws no boxes from text; name a GLIGEN for generation with "
             "text and boxes, such as masterful/gligen-1-4-generation-text-box"
         )
+    check_tokenizer(pipeline.tokenizer, pipeline.text_encoder, f"{WHO}: {options.model}")
     if options.safety_checker and pipeline.safety_checker is None:
         raise AcpError(f"{WHO}: {options.model} has no safety checker; set safety_checker: false")
     if options.scheduler is not None:
