@@ -39,8 +39,10 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     key = ".".join(location)
     if detail["type"] != "extra_forbidden":
-        told = f"{key}: {detail['msg'].lower()}".removeprefix(": ")
-        return f"{told}, got {detail['input']!r}"
+        told = detail["msg"].removeprefix("Value error, ")
+        told = f"{key}: {told[:1].lower()}{told[1:]}".removeprefix(": ")
+        whole = isinstance(detail["input"], dict) and detail["type"] == "value_error"
+        return told if whole else f"{told}, got {detail['input']!r}"  # of many keys, one is wrong
     known = _keys_at(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = (

@@ -45,7 +45,7 @@ def test_backends_of_the_embedded_recipes_exist(name: str, kind: str) -> None:
         ("scenes=0", "scenes: input should be greater than or equal to 1, got 0"),
         ("scenes=true", "scenes: input should be a valid integer"),
         ("size_wh=[640]", "size_wh"),
-        ("size_wh=[640, 10]", "sides must be 64 to 4096"),
+        ("size_wh=[640, 10]", "size_wh: sides must be 64 to 4096"),
         ("name=../up", "name"),
         ("data_set=../up", "data_set"),
         ("scenes", "expected key=value"),
@@ -66,12 +66,14 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -
         ("renderer.backend=cutpast", "did you mean 'cutpaste'"),
         ("renderer.backend=7", "renderer.backend: expected one of"),
         ("scorer.thread=1", "did you mean 'threads'"),
+        ("renderer={backend: gligen, scheduler: X}", "'PNDMScheduler' or 'UniPC"),
+        ("renderer={backend: gligen, steps: 1}", "^renderer: steps x .*: no box would count$"),
     ],
 )
 def test_backend_mistakes_too(override: str, message: str) -> None:
     recipe = load_recipe("tiny", [override])
     with pytest.raises(AcpError, match=message):
-        recipe.backend(override.partition(".")[0])
+        recipe.backend(override.partition("=")[0].partition(".")[0])
 
 
 def test_an_unknown_recipe_suggests_the_nearest() -> None:
