@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from acp.errors import AcpError, ToldElsewhereError
@@ -26,6 +26,9 @@ from acp.runner import Build, join_build
 from acp.world import LostContactError, World, start_seconds
 
 ENDED = "ended from outside, as launchers do once another rank has died"
+
+LAST_WORD_SECONDS = 5.0
+"""How long a rank that is ended waits to hear that rank 0 speaks. Launchers give more time."""
 
 PlaceOf = Callable[[], tuple[Recipe, Path]]
 """Gives the recipe and the folder of its data set."""
@@ -105,7 +108,7 @@ def _follow(launch: Launch, world: World, place_of: PlaceOf) -> None:
         raise ToldElsewhereError("rank 0 could not open the build")
     meeting, build = _join(launch, world, token, place_of)
     limit = silence_seconds()
-    with meeting.present(launch.rank, limit):
+    with _speaking_for_rank_0(meeting, build), meeting.present(launch.rank, limit):
         with answering(meeting, launch.rank) as answer:
             report = work_on(build, meeting.shards(build, launch.rank, launch.size), "")
             if report.error:
@@ -119,6 +122,21 @@ def _follow(launch: Launch, world: World, place_of: PlaceOf) -> None:
         )
     if not good:
         raise ToldElsewhereError("rank 0 says what failed")
+
+
+@contextmanager
+def _speaking_for_rank_0(meeting: Meeting, build: Build) -> Iterator[None]:
+    """Where this rank is ended from outside, find out whether rank 0 was what had died.
+
+    Raises:
+        LostContactError: it was; nobody else tells the user.
+    """
+    try:
+        yield
+    except Terminated:
+        if meeting.wait_for_conclusion(LAST_WORD_SECONDS) is None:
+            raise LostContactError(f"rank 0 ended early; {still_missing(build)}") from None
+        raise
 
 
 def _join(launch: Launch, world: World, token: str, place_of: PlaceOf) -> tuple[Meeting, Build]:

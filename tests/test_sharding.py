@@ -479,17 +479,25 @@ def test_a_dead_machine_holds_no_other_and_its_shards_are_made_next_time(
     assert before.items() <= started.finished().items()
 
 
-def test_a_dead_rank_of_one_machine_ends_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("dead", "told"),
+    [
+        (0, "error: rank 0 ended early; "),
+        (1, "error: ended from outside, as launchers do once another rank has died; "),
+    ],
+)
+def test_a_dead_rank_of_one_machine_ends_the_start(tmp_path: Path, dead: int, told: str) -> None:
     out = tmp_path / "tiny"
     process = subprocess.Popen([*ON_ONE_MACHINE, *command(out)], stderr=subprocess.PIPE, text=True)
     while not [*work_folder(out).glob("shards/*/done.json")] and process.poll() is None:
         time.sleep(0.02)
-    (pid,) = ranks_of(out, 1)
+    (pid,) = ranks_of(out, dead)
     os.kill(pid, signal.SIGKILL)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode != 0
-    assert "ended from outside, as launchers do once another rank has died" in errors
-    assert "the finished ones are kept: run the same command again" in errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert line.startswith(told)
+    assert line.endswith("the finished ones are kept: run the same command again")
     assert [*work_folder(out).glob("shards/*/done.json")]
 
 
