@@ -444,6 +444,8 @@ def test_parts_in_another_dtype(gligen_folder: Path) -> None:
     made = gligen(gligen_folder, dtype="bfloat16", part_dtypes={"vae": "float32"})
     assert made._pipeline.vae.dtype == torch.float32
     assert made._pipeline.unet.dtype == torch.bfloat16
+    with pytest.raises(AcpError, match=r"part_dtypes\.vea: .* it has vae, text_encoder"):
+        gligen(gligen_folder, part_dtypes={"vea": "float32"}).load()
 
 
 def test_a_licence_that_the_card_does_not_tell(gligen_folder: Path) -> None:

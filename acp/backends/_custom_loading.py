@@ -71,11 +71,23 @@ def load_custom(options: CustomOptions) -> Any:
     try:
         with explaining_access(options.model, WHO):
             loader = _PartDtypes(cls, options.part_dtypes)
-            return load_pipeline(options, info, WHO, loader, use_safetensors=True, **more)
+            pipeline = load_pipeline(options, info, WHO, loader, use_safetensors=True, **more)
     except AcpError as error:
         if "trust_remote_code" in str(error.__cause__):
             raise AcpError(_refusal(options.model)) from None
         raise
+    _check_parts(pipeline, options)
+    return pipeline
+
+
+def _check_parts(pipeline: Any, options: CustomOptions) -> None:
+    parts = getattr(pipeline, "components", options.part_dtypes)
+    for part in options.part_dtypes:
+        if part not in parts:
+            raise AcpError(
+                f"{WHO}: part_dtypes.{part}: {type(pipeline).__name__} has no such part; "
+                f"it has {', '.join(parts)}"
+            )
 
 
 def call_arguments(pipeline: Any, options: CustomOptions) -> dict[str, JsonValue]:
