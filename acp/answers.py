@@ -84,7 +84,9 @@ class AnswerCache:
 
     def _give_up(self, error: Exception) -> None:
         self._usable = False
-        _log.warning("answers are not kept: %s: %s; remove the file to mend it", self.path, error)
+        locked = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+        mend = "end what holds it" if locked else "remove the file to mend it"
+        _log.warning("answers are not kept: %s: %s; %s", self.path, error, mend)
 
 
 def _read(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -468,6 +469,19 @@ def test_the_cache_survives_damage(tmp_path: Path, caplog: pytest.LogCaptureFixt
     in_the_way.touch()
     AnswerCache(in_the_way / "answers.sqlite").put({"a": 1})
     assert in_the_way.read_text() == ""
+
+
+def test_a_locked_cache_is_not_to_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("acp.answers._BUSY_SECONDS", 0.05)
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    cache.put({"a": 1})
+    with contextlib.closing(sqlite3.connect(cache.path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        cache.put({"b": 2})
+    assert "database is locked; end what holds it" in caplog.text
+    assert AnswerCache(cache.path).get(["a", "b"]) == {"a": 1}
 
 
 def test_values_that_are_no_json_are_asked_again(tmp_path: Path) -> None:
