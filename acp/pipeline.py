@@ -32,14 +32,16 @@ AdvanceOf = Callable[[str], Advance]
 class Pipeline:
     """Runs the stages one after another over blocks of scenes.
 
-    Models are loaded when their stage first runs. They stay loaded from block to block, or with
-    `residency: one` until a stage needs another model.
+    Every model is loaded before the first stage runs, so that one that cannot be is told before
+    any work is done. They stay loaded from block to block, or with `residency: one` until a stage
+    needs another model.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.backends: dict[str, Backend] = {kind: recipe.backend(kind) for kind in RECIPE_KINDS}
         self._residency = Residency(self.backends, recipe.residency)
+        self._tried = False
 
     def info(self) -> dict[str, ModelInfo]:
         """Id, revision and licence of each backend, by kind. Loads nothing.
@@ -110,6 +112,8 @@ class Pipeline:
         """
         waiting = deque(Part([Scene(scene_id, seed=0) for scene_id in ids]) for ids in parts)
         stages = self.stages
+        if waiting:
+            self._try_models(waiting[0].measures)
         # From the last stage with a model on, part by part: what is finished is handed out.
         last = max(place for place, stage in enumerate(stages) if stage.name in STAGE_BACKENDS)
         for stage in stages[:last]:
@@ -120,6 +124,17 @@ class Pipeline:
             for stage in stages[last:]:
                 self._advance(part, stage, advance_of)
             yield part
+
+    def _try_models(self, measures: Measures) -> None:
+        """Load each model once. Where they make room for each other this is not measured: it is
+        no part of what a block takes."""
+        if self._tried:
+            return
+        one = self.recipe.residency == "one"
+        with (Measures() if one else measures).of("load"):
+            for kind in RECIPE_KINDS:
+                self._residency.bring(kind)
+        self._tried = True
 
     def _advance(self, part: Part, stage: Stage, advance_of: AdvanceOf) -> None:
         if part.error is not None:

@@ -24,6 +24,13 @@ def torch_threads(count: int) -> Iterator[None]:
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
     """transformers draws bars for every load, also where stderr is no terminal, and one of them
-    does not heed its switch."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield
+    does not heed its switch. It also advises to install what is not needed here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(before)

@@ -29,6 +29,7 @@ from acp.pulse import Watch, beating
 from acp.recipe import Recipe, load_recipe
 from acp.residency import Measures, Residency
 from acp.runner import Build, join_build, open_build
+from acp.stages.base import Advance, silent
 from acp.types import Failure, ImageScores, ModelInfo
 
 CHEAP = ("scorer={backend: random}", "scenes=8", "render.candidates=2")
@@ -165,6 +166,24 @@ def test_a_failing_part_of_a_block_loses_no_other(monkeypatch: pytest.MonkeyPatc
     assert parts[1].error is not None
     assert parts[1].error.__traceback__ is None  # frames would keep what they worked on
     assert all(c.rendering is None for part in parts for s in part.scenes for c in s.candidates)
+
+
+@pytest.mark.parametrize("residency", ["all", "one"])
+def test_a_model_that_cannot_be_loaded_is_told_before_any_work(
+    tmp_path: Path, residency: str
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    segmenter = f"segmenter={{backend: sam2, model: {tmp_path}}}"
+    pipeline = Pipeline(recipe(f"residency={residency}", segmenter))
+    worked: list[str] = []
+
+    def advance_of(name: str) -> Advance:
+        worked.append(name)
+        return silent
+
+    with pytest.raises(AcpError, match=r"segmenter 'sam2': .* is a 'bert'"):
+        pipeline.run([0], advance_of)
+    assert worked == []
 
 
 class StoppedScorer(Random):

@@ -16,6 +16,7 @@ from acp.backends._prompt_windows import check_tokenizer, encoded, windows
 from acp.config import Settings
 from acp.errors import AcpError
 from acp.seeds import derive_seed
+from acp.torch_tools import no_progress_bars
 from acp.types import Failure, ModelInfo
 
 
@@ -66,7 +67,8 @@ class Refiner:
         Raises:
             AcpError: no such model, or it cannot be loaded.
         """
-        from diffusers import StableDiffusionXLImg2ImgPipeline
+        with no_progress_bars():
+            from diffusers import StableDiffusionXLImg2ImgPipeline
 
         own = as_diffusion_options(options, base)
         pipeline = load_pipeline(

@@ -31,6 +31,7 @@ from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import Renderer, RenderRequest
 from acp.errors import AcpError
 from acp.licences import strictest
+from acp.torch_tools import no_progress_bars
 from acp.types import Failure, ModelInfo, Rendering
 
 WHO = "renderer 'gligen'"
@@ -216,12 +217,14 @@ def _load(options: GligenOptions) -> _Loaded:
     hide_broken_torchvision()
     import diffusers
 
+    with no_progress_bars():  # reading the class, diffusers imports it
+        cls = diffusers.StableDiffusionGLIGENPipeline
     left_out = {} if options.safety_checker else {"safety_checker": None}
     pipeline = load_pipeline(
         options,
         model_info(options),
         WHO,
-        diffusers.StableDiffusionGLIGENPipeline,
+        cls,
         requires_safety_checker=options.safety_checker,
         **left_out,
     )
