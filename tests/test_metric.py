@@ -42,6 +42,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(name, str(folder))
         patch.setattr(config, "HF_MODULES_CACHE", home / "modules")
         patch.setattr(config, "HF_METRICS_CACHE", home / "metrics")
+        # First, before the folder of modules that other tests may have put there.
+        patch.syspath_prepend(home / "modules")
+        for name in [name for name in sys.modules if name.startswith("evaluate_modules")]:
+            patch.delitem(sys.modules, name)
         yield
 
 
