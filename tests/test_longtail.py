@@ -91,9 +91,9 @@ def test_each_model_gives_its_memory_to_the_next(overrides: list[str]) -> None:
     residency = Residency(pipeline.backends, recipe.residency)
     alive: dict[str, weakref.WeakSet[Any]] = {}
     for kind in ("llm", "renderer", "segmenter", "scorer"):
-        before = set(map(id, modules()))
+        before = weakref.WeakSet(modules())  # not their ids: those of freed ones come again
         residency.bring(kind)
-        alive[kind] = weakref.WeakSet(each for each in modules() if id(each) not in before)
+        alive[kind] = weakref.WeakSet(each for each in modules() if each not in before)
         assert len(alive[kind]) > 0
         assert not any(alive[other] for other in alive if other != kind)
     residency.bring("llm")  # the scorer's captioner and judge are the same model
