@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from acp.stages.render import encode_jpeg
+from acp.torch_tools import torch_threads
 from acp.types import (
     Candidate,
     ImageScores,
@@ -21,6 +23,13 @@ from acp.types import (
 )
 
 SIZE_WH = (64, 48)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models are tenfold slower with more threads than free cores."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from tiny_vision import save_qwen3_vl, save_sam, save_siglip, save_siglip2_nafle
 from acp.backends.base import ScoreRequest
 from acp.backends.score_clip import Clip
 from acp.errors import AcpError
-from acp.torch_tools import torch_threads
 from acp.types import Failure, ImageScores, SceneGraph, SceneObject
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RNG = np.random.default_rng(0)
 IMAGES = [
@@ -33,12 +34,6 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "siglip": save_siglip,
     "naflex": save_siglip2_naflex,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

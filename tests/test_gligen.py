@@ -34,10 +34,11 @@ from acp.pipeline import Pipeline
 from acp.recipe import load_recipe
 from acp.seeds import derive_seed
 from acp.stages.render import decode_image
-from acp.torch_tools import torch_threads
 from acp.types import Failure, Rendering, SceneGraph, SceneObject
 
 Floats = npt.NDArray[np.float32]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLOSE = 1e-4
 SIZE = (64, 64)
 
@@ -62,12 +63,6 @@ SCENES = [
 ]
 LONG = "the quick brown fox jumps over the lazy dog and runs into a forest of tall old trees " * 2
 """Over two windows of 75 tokens, where every letter is one."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from in_process import run_acp
 from vlm_server import Server, question_of, serving
 
-from acp import cli
 from acp.home import acp_home
 
 pytest.importorskip("openai")
@@ -99,15 +99,7 @@ class Told:
 
 
 def acp(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Told:
-    before, sys.argv = sys.argv, ["acp", *arguments]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = before
-    return Told(code, *capsys.readouterr())
+    return Told(*run_acp(arguments, capsys))
 
 
 def rows(out: Path, config: str) -> list[dict[str, Any]]:

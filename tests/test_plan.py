@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_acp
 from tiny_models import save_llm
 
-from acp import cli
 from acp.errors import AcpError
 from acp.forecast.memory import models_of, needed_gb, weights_gb
 from acp.forecast.plan import Plan, plan_recipe
@@ -295,15 +294,7 @@ def test_wrong_rates_are_one_line(tmp_path: Path, text: str | None, message: str
 
 
 def command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    before, sys.argv = sys.argv, ["acp", "plan", *arguments]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = before
-    return code, *capsys.readouterr()
+    return run_acp(["plan", *arguments], capsys)
 
 
 def test_the_command(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

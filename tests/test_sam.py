@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from acp.errors import AcpError
 from acp.rows import curated_row, image_row
 from acp.stages.mask import Mask
 from acp.stages.pick import Pick, PickSettings
-from acp.torch_tools import torch_threads
 from acp.types import Failure, Instances, ModelInfo, Rendering
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RNG = np.random.default_rng(0)
 IMAGES = [
@@ -41,12 +41,6 @@ REQUESTS = [
     for image, boxes in zip(IMAGES, BOXES, strict=True)
 ]
 LIMITS = {"box_margin": 0.1, "min_predicted_iou": 0.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

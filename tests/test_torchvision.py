@@ -117,7 +117,7 @@ def test_the_advice_is_one_line_with_the_reason_and_the_command(broken: Path) ->
     assert said.count("\n") == 1
     for index in ("cpu", "cu130"):
         command = install_command(f"2.13.1+{index}", None if index == "cpu" else "13.0")
-        assert command.endswith(f"build {index})")
+        assert command.endswith(f"(the build for {index})")
         assert "'torchvision==0.28.*'" in command
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,15 @@ from acp.backends.llm_transformers import TransformersLLM, TransformersLLMOption
 from acp.backends.registry import make_backend
 from acp.backends.score_clip import Clip
 from acp.errors import AcpError
-from acp.torch_tools import torch_threads
 from acp.types import Failure, ImageScores, SceneGraph, SceneObject
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RNG = np.random.default_rng(0)
 IMAGES = [
     RNG.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((40, 60), (90, 50), (33, 33))
 ]
 QUESTIONS = ("a dog?", "describe the picture left of the brown dog, and all that is in it", "top")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

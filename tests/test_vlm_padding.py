@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from acp.backends.captioner_transformers import TransformersCaptioner
 from acp.backends.judge_llm import TransformersJudge
 from acp.clis.image import ImageRequest, plan_questions
 from acp.clis.image_settings import ClisISettings, Prompts
-from acp.torch_tools import torch_threads
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RNG = np.random.default_rng(0)
 IMAGES = [
@@ -45,12 +46,6 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "qwen2_5_vl": save_qwen2_5_vl,
     "idefics3": save_idefics3,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

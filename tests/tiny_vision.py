@@ -170,6 +170,23 @@ def tokenizer(specials: tuple[str, ...], template: str) -> Any:
     return found
 
 
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "patch_size": 8,
+    "out_hidden_size": 32,
+}
+
+
 def _save_qwen(folder: Path, model: Any, words: Any, patch: int) -> Path:
     """The model with the files of a Hub's repository of Qwen's."""
     model.save_pretrained(folder)
@@ -202,12 +219,8 @@ def save_qwen3_vl(folder: Path) -> Path:
 
     words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
     text = {
+        **TEXT,
         "vocab_size": len(words),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "head_dim": 8,
         "initializer_range": 0.3,
         "rope_parameters": {
@@ -218,12 +231,7 @@ def save_qwen3_vl(folder: Path) -> Path:
         },
     }
     vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "patch_size": 8,
-        "out_hidden_size": 32,
+        **QWEN_VISION,
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],
         "initializer_range": 0.3,
@@ -261,12 +269,7 @@ def save_qwen3_5(folder: Path) -> Path:
         },
     }
     vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "patch_size": 8,
-        "out_hidden_size": 32,
+        **QWEN_VISION,
         "num_position_embeddings": 64,
         "initializer_range": 0.3,
     }
@@ -347,12 +350,8 @@ def save_qwen2_5_vl(folder: Path) -> Path:
 
     words = tokenizer(QWEN_TOKENS, QWEN_TEMPLATE)
     text = {
+        **TEXT,
         "vocab_size": len(words),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "initializer_range": 0.3,
         "rope_parameters": {
             "rope_type": "default",
@@ -361,12 +360,7 @@ def save_qwen2_5_vl(folder: Path) -> Path:
         },
     }
     vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "patch_size": 8,
-        "out_hidden_size": 32,
+        **QWEN_VISION,
         "window_size": 32,
         "fullatt_block_indexes": [1],
         "initializer_range": 0.3,
@@ -399,12 +393,8 @@ def save_idefics3(folder: Path) -> Path:
     words = tokenizer((*marks, *places), template)
     text = {
         "model_type": "llama",
+        **TEXT,
         "vocab_size": len(words),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "initializer_range": 0.3,
         "pad_token_id": words.pad_token_id,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +13,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from acp.backends import _local_models
-from acp.backends._local_models import LocalModelOptions, device_of, hint_of, reason_of, where_is
+from acp.backends._local_models import LocalModelOptions, device_of, telling, where_is
 from acp.errors import AcpError
 from acp.torch_tools import no_progress_bars
 from acp.types import Failure, ModelInfo, Rendering
@@ -88,7 +89,7 @@ def load_pipeline(
     """
     where = where_is(options, info)
     which = {**where, "use_safetensors": None, **more, "variant": options.variant}
-    with _telling(options, who, cls), no_progress_bars(), silent():
+    with telling(options, who, partial(_explained, cls)), no_progress_bars(), silent():
         dtype = torch_dtype(options.dtype) or _saved_dtype(options, cls, which)
         return placed(cls.from_pretrained(**which, dtype=dtype), options, who)
 
@@ -205,21 +206,12 @@ def to_rendering(image: Any, size_wh: tuple[int, int]) -> Rendering | Failure:
     return Rendering(pixels) if pixels.any() else Failure("the image is all black")
 
 
-@contextmanager
-def _telling(options: DiffusionOptions, who: str, cls: Any) -> Iterator[None]:
-    try:
-        yield
-    except AcpError:
-        raise
-    except Exception as error:  # libraries fail in any way on files that are not what they expect
-        reason = reason_of(error)
-        hint = f"check its folder or id, and what it needs: {MEND}"
-        if "were passed" in reason:  # parts that its model_index.json does not name
-            reason = f"it is no {cls.__name__}"
-        if "safetensors" in reason or "variant" in reason:
-            hint = "check `variant`, or name a `revision` or a folder that has such weights"
-        hint = hint_of(reason) or hint
-        raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
+def _explained(cls: Any, reason: str) -> tuple[str, str]:
+    if "were passed" in reason:  # parts that its model_index.json does not name
+        reason = f"it is no {cls.__name__}"
+    if "safetensors" in reason or "variant" in reason:
+        return reason, "check `variant`, or name a `revision` or a folder that has such weights"
+    return reason, ""
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -323,26 +323,33 @@ def device_of(name: str) -> str:
 
 
 @contextmanager
-def telling(options: LocalModelOptions, who: str) -> Iterator[None]:
-    """Turns what goes wrong while a model is loaded into one line."""
+def telling(
+    options: LocalModelOptions,
+    who: str,
+    explain: Callable[[str], tuple[str, str]] = lambda reason: (reason, ""),
+) -> Iterator[None]:
+    """Turns what goes wrong while a model is loaded into one line.
+
+    `explain` turns the reason that a library gives into a better one and what mends it, if known.
+    """
     try:
         yield
     except AcpError:
         raise
     except Exception as error:  # libraries fail in any way on files that are not what they expect
-        reason = reason_of(error)
-        hint = hint_of(reason) or f"check its folder or id, and what it needs: {MEND}"
+        reason, hint = explain(_reason_of(error))
+        hint = _hint_of(reason) or hint or f"check its folder or id, and what it needs: {MEND}"
         raise AcpError(f"{who}: cannot load {options.model}: {reason[:300]}; {hint}") from error
 
 
-def reason_of(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     """What an error of a library says, in one line; its kind where that alone tells little."""
     said = " ".join(str(error).split())
     telling = isinstance(error, (OSError, ValueError, ImportError, RuntimeError))
     return said if telling and said else f"{type(error).__name__}: {said}"
 
 
-def hint_of(reason: str) -> str:
+def _hint_of(reason: str) -> str:
     """What mends it, where the reason alone says so."""
     if "deserializing header" in reason or "Unable to load weights from checkpoint" in reason:
         return "a file of its weights is incomplete or damaged: fetch it again"

@@ -85,19 +85,18 @@ def mend_command() -> str:
 def install_command(torch_version: str, cuda: str | None) -> str:
     """The command for a version of torch, and the version of CUDA it was built for, if any.
 
-    torch 2.N goes with torchvision 0.(N + 15). The build for CPUs is on PyTorch's own index, not
-    on PyPI.
+    torch 2.N goes with torchvision 0.(N + 15). PyPI has one build of it; torch of
+    another needs the build of the same name, from where that torch came.
 
     >>> install_command("2.13.0+cpu", None)
-    "pip install --no-deps 'torchvision==0.28.*' (--index-url: PyTorch's own index, build cpu)"
+    "pip install --no-deps 'torchvision==0.28.*' (the build for cpu)"
     >>> install_command("2.13.0", "13.0")
     "pip install --no-deps 'torchvision==0.28.*'"
     """
     number = re.match(r"2\.(\d+)", torch_version)
     wanted = f"'torchvision==0.{int(number[1]) + 15}.*'" if number else "torchvision"
     build = torch_version.partition("+")[2] if cuda else "cpu"
-    index = f" (--index-url: PyTorch's own index, build {build})" if build else ""
-    return f"pip install --no-deps {wanted}{index}"
+    return f"pip install --no-deps {wanted}" + (f" (the build for {build})" if build else "")
 
 
 def advice() -> str:
