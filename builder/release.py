@@ -4,22 +4,18 @@ the old folder or the new one, never half of it."""
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-
-import datasets
 
 from acp.builder.lvis_synth import LvisSynth
 from acp.card import write_card
 from acp.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.errors import AcpError
+from acp.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt
 from acp.rows import CONFIGS
 from acp.runner import STORAGE_ERRNOS, Build, published_recipe, storage_error
-from acp.shards import read_rows, sha256, write_json, write_text
-
-RECEIPT = ".acp.json"
-"""Says which build a folder holds; also what tells a folder of ours from another."""
+from acp.shards import read_rows, write_text
 
 
 def work_folder(out: Path) -> Path:
@@ -40,20 +36,13 @@ def check_out(out: Path) -> None:
 
 def published_scenes(build: Build, out: Path) -> int:
     """How many scenes of this build `out` holds, intact; 0 if it holds another or is damaged."""
-    try:
-        receipt = json.loads((out / RECEIPT).read_text(encoding="utf-8"))
-        intact = receipt["fingerprint"] == build.fingerprint and receipt["sha256"] == _sums(out)
-        return int(receipt["scenes"]) if intact else 0
-    except (OSError, ValueError, KeyError, TypeError):
+    receipt = read_receipt(out)
+    if receipt is None or receipt.fingerprint != build.fingerprint:
         return 0
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """The checksum of every file of a data set but the receipt."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): sha256(path) for path in files if path.name != RECEIPT
-    }
+    try:
+        return receipt.scenes if receipt.sha256 == sums_of(out) else 0
+    except OSError:
+        return 0
 
 
 def release(build: Build, out: Path, num_processes: int) -> None:
@@ -75,19 +64,18 @@ def release(build: Build, out: Path, num_processes: int) -> None:
 
 
 def _write(build: Build, staged: Path, num_processes: int) -> None:
-    infos = {c: _write_config(build, c, staged / c, num_processes) for c in CONFIGS}
+    for config in CONFIGS:
+        _write_config(build, config, staged / config, num_processes)
     write_text(staged / "recipe.yaml", published_recipe(build.recipe))
     sheet = staged / "contact_sheet.jpg"
     with contextlib.suppress(NothingToShowError):  # every scene was rejected
         write_contact_sheet(read_rows(staged / "raw"), sheet)
-    write_card(build, infos, staged)
-    receipt = {"fingerprint": build.fingerprint, "scenes": build.recipe.scenes}
-    write_json(staged / RECEIPT, {**receipt, "sha256": _sums(staged)})
+    receipt = Receipt(build.fingerprint, build.recipe.scenes, build.models, {})
+    write_card(staged, receipt, build.recipe.data_set)
+    write_receipt(staged, replace(receipt, sha256=sums_of(staged)))
 
 
-def _write_config(
-    build: Build, config: str, folder: Path, num_processes: int
-) -> datasets.DatasetInfo:
+def _write_config(build: Build, config: str, folder: Path, num_processes: int) -> None:
     builder = LvisSynth(
         config_name=config,
         cache_dir=str(build.work / "datasets"),
@@ -102,7 +90,6 @@ def _write_config(
     folder.mkdir(parents=True)
     for index, file in enumerate(files):
         file.rename(folder / f"train-{index:05d}-of-{len(files):05d}.parquet")
-    return builder.info
 
 
 def _swap(staged: Path, out: Path, previous: Path) -> None:

@@ -1,0 +1,1 @@
+"""A data set checked as a reader would see it."""

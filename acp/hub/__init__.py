@@ -1,0 +1,1 @@
+"""Publishing folders on the Hub: one release, one commit."""
