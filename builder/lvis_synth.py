@@ -7,7 +7,7 @@ reads the finished ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from acp.runner import Build, open_build
 from acp.shards import read_rows
 
 ROW_GROUP_BYTES = 100_000_000
-"""Large row groups keep a later push small; the Hub's viewer refuses those above 300 MB."""
+"""Of a row group at most. Large ones keep a later push small; the Hub's viewer refuses 300 MB."""
+SHARD_BYTES = 400_000_000
+"""A file is full once it holds more than this: with its last row group at most 500 MB."""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class LvisSynth(datasets.ArrowBasedBuilder):
         LvisSynthConfig(name="scene_graphs", description="every scene with its layouts"),
     ]
     DEFAULT_CONFIG_NAME = CONFIGS[0]
+    DEFAULT_WRITER_BATCH_SIZE = 1 << 20  # rows; else `datasets` cuts row groups of 100 images
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=features(self.config.name))
@@ -60,14 +63,8 @@ class LvisSynth(datasets.ArrowBasedBuilder):
         return [datasets.SplitGenerator(datasets.Split.TRAIN, gen_kwargs={"build": build})]
 
     def _generate_tables(self, build: Build) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
-        waiting: list[pa.Table] = []
-        for index, table in enumerate(self._tables(build)):
-            waiting.append(table)
-            if sum(table.nbytes for table in waiting) >= ROW_GROUP_BYTES:
-                yield datasets.builder.Key(index, 0), pa.concat_tables(waiting)
-                waiting = []
-        if sum(map(len, waiting)):  # a row group without rows cannot be read back
-            yield datasets.builder.Key(len(build.shards()), 0), pa.concat_tables(waiting)
+        for index, group in enumerate(row_groups(self._tables(build), ROW_GROUP_BYTES)):
+            yield datasets.builder.Key(index, 0), group
 
     def _tables(self, build: Build) -> Iterator[pa.Table]:
         """The rows of this configuration, a table a shard."""
@@ -77,6 +74,26 @@ class LvisSynth(datasets.ArrowBasedBuilder):
             if self.config.name == "curated":
                 rows = [row for row in map(curated_row, rows) if row is not None]
             yield pa.Table.from_pylist(rows, schema)
+
+
+def row_groups(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
+    """The rows of all tables, cut anew into tables of at most `max_bytes` (or of one larger row).
+
+    No table is empty: a row group without rows cannot be read back.
+    """
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        start = 0
+        for row in range(len(table)):
+            row_bytes = table.slice(row, 1).nbytes
+            if size and size + row_bytes > max_bytes:
+                yield pa.concat_tables([*waiting, table.slice(start, row - start)])
+                waiting, start, size = [], row, 0
+            size += row_bytes
+        waiting.append(table.slice(start))
+    if size:
+        yield pa.concat_tables(waiting)
 
 
 def _source_table(config: str) -> str:

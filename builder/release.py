@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from acp.builder.lvis_synth import LvisSynth
+from acp.builder.lvis_synth import SHARD_BYTES, LvisSynth
 from acp.card import write_card
 from acp.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.errors import AcpError
@@ -85,7 +85,7 @@ def _write_config(build: Build, config: str, folder: Path, num_processes: int) -
     )
     written = build.work / "parquet" / config
     shutil.rmtree(written, ignore_errors=True)
-    builder.download_and_prepare(str(written), file_format="parquet")
+    builder.download_and_prepare(str(written), file_format="parquet", max_shard_size=SHARD_BYTES)
     files = sorted(written.glob("*.parquet"))
     folder.mkdir(parents=True)
     for index, file in enumerate(files):
