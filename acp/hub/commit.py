@@ -1,0 +1,110 @@
+"""The one commit of a release, made once even if its answer is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import HfHubHTTPError
+
+from acp.errors import AcpError
+from acp.hub.changes import Changes
+from acp.hub.remote import Remote, RemoteFiles, State
+from acp.hub.retries import PAUSES, passing, reason_of
+
+Operation = CommitOperationAdd | CommitOperationDelete
+
+_MOVED = {409, 412}
+"""Answers to a commit whose parent is not the head any more."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A commit that holds the release, and the address of its pull request if it is one."""
+
+    commit: str
+    proposal: str | None = None
+
+
+def commit(
+    remote: Remote,
+    before: State,
+    base: str,
+    additions: Sequence[CommitOperationAdd],
+    changes: Changes,
+    message: str,
+    holds: Callable[[RemoteFiles], bool],
+) -> Landed:
+    """Add and remove in one commit on top of `base`, or find that this has happened already.
+
+    `holds` tells whether files of the repository are those of the release.
+
+    Raises:
+        AcpError: somebody else moved the branch meanwhile.
+    """
+    operations: list[Operation] = [*additions]
+    operations += (CommitOperationDelete(path) for path in changes.removed)
+    for pause in (*PAUSES, None):
+        try:
+            info = _send(remote, base, operations, message)
+            return Landed(info.oid, info.pr_url)
+        except HfHubHTTPError as error:
+            failed: Exception = error
+        except Exception as error:
+            failed = error
+        if not passing(failed) and not _moved(failed):
+            raise failed
+        landed = _landed(remote, before, base, holds)
+        if landed is not None:
+            return landed
+        if pause is None:
+            raise failed
+        remote.tell(f"committing: {reason_of(failed)}, nothing is in yet; again in {pause:g} s")
+        time.sleep(pause)
+    raise AssertionError
+
+
+def _send(
+    remote: Remote,
+    base: str,
+    operations: Sequence[Operation],
+    message: str,
+) -> CommitInfo:
+    target = remote.target
+    return remote.api.create_commit(
+        target.repo,
+        operations,
+        commit_message=message,
+        repo_type=target.repo_type,
+        revision=target.branch,
+        create_pr=target.create_pr,
+        parent_commit=base,
+    )
+
+
+def _moved(error: Exception) -> bool:
+    return isinstance(error, HfHubHTTPError) and error.response.status_code in _MOVED
+
+
+def _landed(
+    remote: Remote, before: State, base: str, holds: Callable[[RemoteFiles], bool]
+) -> Landed | None:
+    """The release, if an attempt whose answer was lost has made it."""
+    now = remote.state()
+    if remote.target.create_pr:
+        for name, head in now.proposals.items():
+            if name not in before.proposals and holds(remote.files(head)):
+                return Landed(head, remote.address("discussions", name.rsplit("/", 1)[-1]))
+        return None
+    found = now.head(remote.target.branch)
+    if found == base:
+        return None
+    if found is not None and holds(remote.files(found)):
+        return Landed(found)
+    raise AcpError(
+        f"{remote.target.repo}: {remote.target.branch} moved from {base[:12]} to "
+        f"{(found or 'nothing')[:12]} during this push, so nothing of it is in; look at what the "
+        "other one did and push again"
+    )

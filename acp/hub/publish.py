@@ -1,0 +1,143 @@
+"""One release, one commit: all contents are sent first, then a single commit shows them.
+
+Readers see the old release or the new one. A push that fails or is killed leaves the repository
+as it was, or with the whole release; the same push again sends what is missing and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import get_token
+
+from acp.errors import AcpError
+from acp.hub.changes import Changes, changes
+from acp.hub.commit import Landed, commit
+from acp.hub.local import Local, local_files
+from acp.hub.remote import Remote, RemoteFiles, State
+from acp.hub.retries import Tell
+from acp.hub.target import MAIN, Target
+from acp.hub.trouble import told_in_one_line, without_token
+from acp.hub.upload import additions, upload
+
+Stale = Callable[[RemoteFiles], Collection[str]]
+"""Given the files of the repository, which of them the release replaces by nothing."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a push changed, or would change; `commit` is None if that is not known yet."""
+
+    changes: Changes
+    address: str
+    commit: str | None = None
+    proposal: str | None = None
+    created: bool = False
+    sent: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A release against the repository as it was at commit `base`."""
+
+    state: State
+    base: str | None
+    changes: Changes
+
+
+def publish(
+    files: Mapping[str, Path | bytes],
+    target: Target,
+    *,
+    stale: Stale,
+    message: str,
+    sums: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    tell: Tell = lambda line: None,
+) -> Published:
+    """Make the repository of `target` hold `files` (by path), in one commit at most.
+
+    `stale`: which of the files that are there go; all others stay. `sums`: SHA-256 of files, where
+    they are known. `tell` gets lines of progress.
+
+    Raises:
+        AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
+    """
+    target.check()
+    if not dry_run and get_token() is None:
+        raise AcpError(
+            "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
+        )
+    remote = Remote(target, lambda line: tell(without_token(line)))
+    with told_in_one_line(target, "nothing was sent"):
+        wanted = local_files(files, sums or {})
+        plan = _plan(remote, wanted, stale)
+        if dry_run:
+            return Published(plan.changes, remote.address(), created=not plan.state.exists)
+        created = not plan.state.exists
+        if created:
+            remote.create()
+            plan = _plan(remote, wanted, stale)
+    landed, sent = _release(remote, plan, wanted, stale, message)
+    if target.tag and plan.state.tags.get(target.tag) is None:
+        with told_in_one_line(target, f"the release is there ({landed.commit}), without its tag"):
+            remote.create_tag(target.tag, landed.commit)
+    return Published(
+        plan.changes,
+        remote.address("tree", target.tag or target.branch),
+        landed.commit,
+        landed.proposal,
+        created,
+        sent,
+    )
+
+
+def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
+    target = remote.target
+    state = remote.state()
+    if state.exists and target.private and not state.private:
+        raise AcpError(
+            f"{target.repo}: exists and is public; make it private in its settings "
+            f"({remote.address('settings')}), or leave out --private"
+        )
+    base = state.head(target.branch) or state.head(MAIN)
+    if target.branch in state.tags:
+        raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
+    if state.exists and not state.head(target.branch) and target.branch.startswith("refs/pr/"):
+        raise AcpError(f"--revision {target.branch}: {target.repo} has no such pull request")
+    there = remote.files(base)
+    plan = Plan(state, base, changes(files, there, stale(there)))
+    tagged = state.tags.get(target.tag) if target.tag else None
+    if tagged is not None and (tagged != base or not plan.changes.nothing):
+        raise AcpError(
+            f"--tag {target.tag}: {target.repo} has it already, at another release "
+            f"({tagged[:12]}); choose another name, or delete that tag first"
+        )
+    return plan
+
+
+def _release(
+    remote: Remote, plan: Plan, files: Mapping[str, Local], stale: Stale, message: str
+) -> tuple[Landed, int]:
+    """The commit that holds the release, and the bytes sent for it."""
+    target = remote.target
+    as_it_was = "the repository is as it was, and what was sent is not sent again"
+    with told_in_one_line(target, as_it_was):
+        if plan.base is None:
+            raise AcpError(f"{target.repo}: has no branch {MAIN}; make one on the Hub")
+        branch = target.branch if plan.state.head(target.branch) else MAIN
+        to_send = {path: files[path] for path in plan.changes.to_send}
+        operations = additions(to_send)
+        upload(remote, operations, to_send, branch)
+        if not plan.state.head(target.branch):
+            remote.create_branch(plan.base)
+        if plan.changes.nothing:
+            return Landed(plan.base), 0
+
+        def holds(there: RemoteFiles) -> bool:
+            return changes(files, there, stale(there)).nothing
+
+        landed = commit(remote, plan.state, plan.base, operations, plan.changes, message, holds)
+    return landed, sum(file.size for file in to_send.values())

@@ -1,0 +1,88 @@
+"""What went wrong on the Hub, in one line with the mend; no token is ever in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import huggingface_hub.errors as hub_errors
+from huggingface_hub import constants, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from acp.errors import AcpError
+from acp.hub.retries import passing, reason_of
+from acp.hub.target import Target
+
+_TRANSPORT: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}")
+_MEND = "make one with write access on {endpoint}/settings/tokens and run hf auth login"
+
+
+def without_token(text: str) -> str:
+    """`text` with every token replaced."""
+    token = get_token()
+    return _TOKEN.sub("hf_***", text.replace(token, "***") if token else text)
+
+
+@contextmanager
+def told_in_one_line(target: Target, done: str) -> Iterator[None]:
+    """Turn errors of the Hub, of the network and of files into an AcpError.
+
+    `done` says what is in the repository now.
+    """
+    try:
+        yield
+    except AcpError:
+        raise
+    except FileNotFoundError as error:
+        raise AcpError(f"{_file(error)}: vanished during the push; {done}") from None
+    except (OSError, ValueError, RuntimeError, _TRANSPORT) as error:
+        line = f"{target.repo}: {_told(error, target)}; {done}"
+        raise AcpError(without_token(" ".join(line.split()))) from None
+
+
+def _file(error: FileNotFoundError) -> str:
+    return str(error.filename or "a file")
+
+
+def _told(error: BaseException, target: Target) -> str:
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
+    if isinstance(error, HfHubHTTPError):
+        return _answered(error, target)
+    if passing(error):
+        return (
+            f"{reason_of(error)}, also after several attempts ({constants.ENDPOINT}); try again "
+            "later: the same command goes on where this one ended"
+        )
+    if isinstance(error, _TRANSPORT):
+        return f"the request cannot be made ({type(error).__name__}); is the token a valid one?"
+    if error.__cause__ is not None:
+        return _told(error.__cause__, target)
+    return str(error)
+
+
+def _answered(error: HfHubHTTPError, target: Target) -> str:
+    status = error.response.status_code
+    new_token = _MEND.format(endpoint=constants.ENDPOINT)
+    if isinstance(error, RevisionNotFoundError):
+        return f"{target.branch} is not there any more; push again"
+    if status == 401:
+        return f"the Hub does not know this token; {new_token}"
+    if status == 403:
+        said = f" ({error.server_message})" if error.server_message else ""
+        return f"this token may not write to it{said}; {new_token}, or choose another --repo"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"no such {target.kind}, or this token may not see it; {new_token}"
+    if passing(error):
+        return (
+            f"{reason_of(error)}, also after several attempts; try again later: the same command "
+            "goes on where this one ended"
+        )
+    return f"the Hub answered {status}: {error.server_message or 'no reason given'}"
