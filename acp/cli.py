@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 import acp
-from acp.commands import metric, plan, priors, score
+from acp.commands import metric, plan, priors, push, score
 from acp.errors import AcpError, ToldElsewhereError
 
 app = typer.Typer(
@@ -160,6 +160,7 @@ def show(
 
 app.command()(score.score)
 app.command()(plan.plan)
+app.command()(push.push)
 
 
 @assets_app.command("fetch")

@@ -1,0 +1,111 @@
+"""`acp push`: a data set folder becomes one commit on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acp.errors import AcpError
+
+if TYPE_CHECKING:
+    from acp.hub.data_set import Release
+    from acp.hub.publish import Published
+    from acp.hub.target import Target
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set, as acp build writes it.")],
+    repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Data set on the Hub.")],
+    revision: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="Branch, made if missing. [default: main]")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tag the release, e.g. v1.0.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="For you and yours alone.")] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Propose it as a pull request.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change; write nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for each request.")
+    ] = False,
+) -> None:
+    """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
+    from acp.hub.data_set import release_of, stale_files
+    from acp.hub.publish import publish
+    from acp.hub.request_log import keep_tokens_out, show_requests
+    from acp.hub.target import Target
+
+    keep_tokens_out()
+    if verbose:
+        show_requests()
+    target = Target(repo, "dataset", revision, tag, private, create_pr)
+    target.check()
+    release = release_of(folder, repo)
+    _check(folder)
+    done = publish(
+        release.files,
+        target,
+        stale=lambda there: stale_files(there, release.files, repo),
+        message=release.title,
+        sums=release.sums,
+        dry_run=dry_run,
+        tell=_tell,
+    )
+    for line in [*_changed(release, done), *(_would(done) if dry_run else _did(done, target))]:
+        typer.echo(line)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _check(folder: Path) -> None:
+    from acp.checks import check_data_set
+
+    _tell(f"checking {folder}")
+    report = check_data_set(str(folder))
+    for line in report.lines():
+        _tell(line)
+    if not report.ok:
+        raise AcpError(f"{folder}: {report.total} problems, so nothing was sent; see acp check")
+
+
+def _changed(release: Release, done: Published) -> list[str]:
+    lines = done.changes.lines()
+    if release.left_out:
+        lines.append(f"left out    {len(release.left_out)} files that the receipt does not list")
+    return lines
+
+
+def _would(done: Published) -> list[str]:
+    return [
+        f"{'make' if done.created else 'change':<10}  {done.address}",
+        "dry run: nothing was written",
+    ]
+
+
+def _did(done: Published, target: Target) -> list[str]:
+    from acp.hub.changes import in_bytes
+
+    if done.proposal:
+        return [
+            f"proposed    {done.proposal}",
+            f"commit      {done.commit}",
+            f"sent        {in_bytes(done.sent)}",
+        ]
+    state = "nothing changed: no commit" if done.changes.nothing else in_bytes(done.sent)
+    at = target.tag or target.revision
+    return [
+        f"release     {done.address}",
+        f"commit      {done.commit}",
+        f"sent        {state}",
+        "load it     from datasets import load_dataset",
+        f"            data = load_dataset({target.repo!r}, split='train'"
+        + (f", revision={at!r})" if at else ")"),
+    ]
