@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from huggingface_hub import CommitOperationAdd, constants
-from huggingface_hub.utils import is_xet_available
+from huggingface_hub.utils._runtime import is_xet_available
 from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
     disable_progress_bars,
