@@ -123,6 +123,10 @@ class Hub:
     def received(self) -> list[tuple[str, int]]:
         return self.store.received
 
+    def xet_bytes(self) -> int:
+        """Bytes that clients stored by Xet."""
+        return self.store.xet.size()
+
     def commit(
         self,
         repo: str,

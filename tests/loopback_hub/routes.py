@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -395,6 +396,9 @@ def _resolve(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
         raise RefusedError(404, "Entry not found", "EntryNotFound", X_Repo_Commit=commit.oid)
     headers["ETag"] = f'"{blob.sha256 if blob.lfs else blob.oid}"'
     headers["Content-Type"] = "application/octet-stream"
+    if hub.xet and blob.xet:
+        token = f"{hub.address}/api/{repo.kind}s/{repo.name}/xet-read-token/{commit.oid}"
+        headers.update({"X-Xet-Hash": blob.xet, "X-Xet-Refresh-Route": token})
     if request.method == "HEAD":
         return Answer(200, {**headers, "Content-Length": str(blob.size)})
     return _ranged(hub.store.read(blob), request.headers.get("Range", ""), headers)
@@ -450,6 +454,19 @@ def _put(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
     hub.store.put(request.body, lfs=True)
     hub.store.received.append((parts["oid"], len(request.body)))
     return Answer(200, {})
+
+
+@route("GET", REPO + "/xet-(?P<role>read|write)-token/(?P<revision>[^/]+)")
+def _xet_token(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
+    _repo(hub, request, parts, write=parts["role"] == "write")
+    until = int(time.time()) + 3600
+    headers = {
+        "X-Xet-Cas-Url": hub.store.xet.url,
+        "X-Xet-Access-Token": "local",
+        "X-Xet-Token-Expiration": str(until),
+    }
+    body = {"casUrl": hub.store.xet.url, "accessToken": "local", "exp": until}
+    return Answer(200, headers, json.dumps(body).encode())
 
 
 @route("POST", REPO + "/commit/(?P<revision>[^/]+)")

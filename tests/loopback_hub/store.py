@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from loopback_hub.xet import XetFolder
+
 DATE = "2026-01-01T00:00:{:02d}.000Z"
 LFS_ABOVE = 10_000_000
 _SUFFIXES = (
@@ -101,9 +103,10 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.xet = XetFolder(root / "cas")
         self.lock = threading.RLock()
         self.received: list[tuple[str, int]] = []
-        for folder in ("lfs", "git", "repos"):
+        for folder in ("lfs", "git", "repos", "cas"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
     # Objects.
@@ -128,10 +131,21 @@ class Store:
         return Blob(self.put(data), len(data), blob_oid(data))
 
     def large(self, sha256: str, size: int) -> Blob:
-        """A file in LFS; refused if its bytes never came."""
+        """A file in LFS or Xet; refused if its bytes never came."""
+        xet = self.xet.hash_of(sha256)
+        if xet and not self.has_lfs(sha256):
+            self._adopt(sha256, xet, size)
         if not self.has_lfs(sha256):
             raise RefusedError(422, f"LFS pointer pointed to a file that does not exist: {sha256}")
-        return Blob(sha256, size, blob_oid(pointer(sha256, size)), lfs=True)
+        return Blob(sha256, size, blob_oid(pointer(sha256, size)), lfs=True, xet=xet)
+
+    def _adopt(self, sha256: str, xet: str, size: int) -> None:
+        """Read a file back from Xet, so that it can be served plainly as well."""
+        part = self.root / "lfs" / f"{sha256}.xet"
+        self.xet.fetch(xet, size, part)
+        if hashlib.sha256(part.read_bytes()).hexdigest() != sha256:
+            raise RefusedError(422, f"Xet holds other bytes than those of {sha256}")
+        part.replace(part.with_suffix(""))
 
     # Repositories.
 
