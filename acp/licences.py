@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 OTHER = "other"
+UNKNOWN = "unknown"
 _FREE: frozenset[str] = frozenset()
 _NAMED = frozenset({"name"})  # whose work it is must be told
 _USE = frozenset({"use"})  # some uses are forbidden
@@ -16,8 +19,10 @@ OBLIGATIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "cc0-1.0": _FREE,
         "unlicense": _FREE,
         "mit": _FREE,
+        "bsd-2-clause": _FREE,
         "bsd-3-clause": _FREE,
         "apache-2.0": _FREE,
+        "cc-by-3.0": _NAMED,
         "cc-by-4.0": _NAMED,
         "openrail": _USE,
         "openrail++": _USE,
@@ -65,3 +70,42 @@ def strictest(licences: Iterable[str]) -> str:
     asked = frozenset().union(*(OBLIGATIONS[licence] for licence in found))
     enough = [licence for licence in found if OBLIGATIONS[licence] >= asked]
     return max(enough, key=order.index, default=OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The licence of a data set as the Hub wants it: `name` stands beside the id "other" alone."""
+
+    id: str
+    name: str | None = None
+
+
+def licence_of(licences: Iterable[str]) -> Licence:
+    """The licence of what was made by sources of these licences.
+
+    Where no identifier covers all that they ask for, it is "other", named after those that bind.
+
+    >>> licence_of(["apache-2.0", "mit"])
+    Licence(id='apache-2.0', name=None)
+    >>> licence_of(["apache-2.0", "flux-1-dev-non-commercial-license"]).name
+    'flux-1-dev-non-commercial-license'
+    >>> licence_of(["gpl-2.0", "creativeml-openrail-m", "mit"]).name
+    'creativeml-openrail-m-and-gpl-2.0'
+    """
+    found = sorted({licence.strip().lower() for licence in licences})
+    identifier = strictest(found)
+    return Licence(identifier, _name(found) if identifier == OTHER else None)
+
+
+def _name(licences: Iterable[str]) -> str:
+    """As the Hub spells names: small letters, digits, dots and dashes."""
+    names = sorted({_slug(licence) for licence in licences if OBLIGATIONS.get(licence) != _FREE})
+    return "-and-".join(names) if len(names) <= MOST_NAMES else "several-licences"
+
+
+def _slug(licence: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", licence).strip("-.")[:60] or UNKNOWN
+
+
+MOST_NAMES = 3
+"""More licences than these have no name of their own."""

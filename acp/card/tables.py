@@ -1,0 +1,97 @@
+"""Tables of what was kept and what was not, and of categories by frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from acp.card.markdown import code, counted, folded, number, share, table
+from acp.card.statistics import Curated, Statistics
+from acp.vocabulary import categories
+
+FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+MOST_REASONS = 20
+MOST_CATEGORIES = 20
+
+
+def outcome_table(found: Statistics) -> str:
+    """How many scenes, candidates and objects were used and how many not."""
+    scenes, raw = found.scene_graphs, found.raw
+    objects, lost = found.curated.total, raw.object_rejects.total()
+    levels = {
+        "scenes": (scenes.rows, scenes.rows - scenes.rejects.total()),
+        "candidates": (raw.rows, raw.kept),
+        "objects of the kept images": (objects + lost, objects),
+    }
+    rows = [
+        [name, number(made), number(used), number(made - used), share(used, made)]
+        for name, (made, used) in levels.items()
+    ]
+    return table(["level", "made", "used", "not used", "share used"], rows, range(1, 5))
+
+
+def reasons_table(found: Statistics) -> str:
+    """Everything that was not used by level and reason, the rare reasons folded; or nothing."""
+    rows = [
+        [level, code(reason), number(count)] for (level, reason), count in found.rejects().items()
+    ]
+    return _with_fold(["level", "reason", "count"], rows, MOST_REASONS, "reason", "reasons")
+
+
+def _with_fold(head: list[str], rows: list[list[str]], most: int, one: str, several: str) -> str:
+    if not rows:
+        return ""
+    shown, rest = rows[:most], rows[most:]
+    parts = [table(head, shown, (len(head) - 1,))]
+    if rest:
+        summary = f"{counted(len(rest), f'rarer {one}', f'rarer {several}')}"
+        parts.append(folded(summary, table(head, rest, (len(head) - 1,))))
+    return "\n\n".join(parts)
+
+
+def frequencies_table(curated: Curated) -> str:
+    """Categories, images and objects by the frequency that LVIS gives to a category."""
+    of_lvis = [category.frequency for category in categories().values()]
+    rows = []
+    for letter, word in FREQUENCIES.items():
+        names = [name for name, found in curated.frequency.items() if found == letter]
+        objects = sum(curated.objects[name] for name in names)
+        rows.append(
+            [
+                f"{letter} ({word})",
+                f"{number(len(names))} of {number(of_lvis.count(letter))}",
+                number(curated.images_of_frequency[letter]),
+                number(objects),
+                share(objects, curated.total),
+            ]
+        )
+    head = ["frequency", "categories", "images", "objects", "share of objects"]
+    return table(head, rows, range(1, 5))
+
+
+def categories_table(curated: Curated) -> str:
+    """The categories with most objects, and the others folded; or nothing."""
+    ranked = sorted(curated.objects, key=lambda name: (-curated.objects[name], name))
+    if not ranked:
+        return ""
+    shown, rest = ranked[:MOST_CATEGORIES], ranked[MOST_CATEGORIES:]
+    rows = [
+        [code(name), curated.frequency[name], number(curated.images[name]), number(n)]
+        for name in shown
+        if (n := curated.objects[name])
+    ]
+    parts = [table(["category", "frequency", "images", "objects"], rows, (2, 3))]
+    if rest:
+        summary = f"The other {counted(len(rest), 'category', 'categories')}, with their objects"
+        parts.append(folded(summary, "\n\n".join(_tail(curated, rest))))
+    return "\n\n".join(parts)
+
+
+def _tail(curated: Curated, names: list[str]) -> Iterator[str]:
+    for letter, word in FREQUENCIES.items():
+        told = [
+            f"{code(name)} {number(curated.objects[name])}"
+            for name in names
+            if curated.frequency[name] == letter
+        ]
+        if told:
+            yield f"**{word.capitalize()}**: {', '.join(told)}"
