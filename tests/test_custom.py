@@ -15,7 +15,7 @@ import yaml
 pytest.importorskip("diffusers")
 
 import painting_pipelines
-from hub_server import Hub, commit_of, serving
+from loopback_hub import Hub, serving
 from tiny_diffusion import save_gligen
 
 from acp.backends._custom_arguments import Constants, filled_in
@@ -292,22 +292,22 @@ made = make_backend("renderer", json.loads(sys.argv[1]))
 image = made.render([request(1)])[0].image_rgb
 print(json.dumps([str(made.info()), [int(side) for side in painted(image, (255, 0, 0))]]))
 """
-    hub = Hub(
-        {"user/model": empty_model, "user/code": remote}, {"user/model": {"license": "apache-2.0"}}
-    )
+    hub = Hub(tmp_path / "hub")
+    main = hub.put_folder("user/model", empty_model, "model", card={"license": "apache-2.0"})
+    code_main = hub.put_folder("user/code", remote, "model")
     with serving(hub):
         ran = hub.run(code, tmp_path / "cache", json.dumps(spec))
     assert ran.returncode == 0, ran.stderr
-    model, pipes = (f"{name}@{commit_of(name)}" for name in ("user/model", "user/code"))
+    model, pipes = f"user/model@{main}", f"user/code@{code_main}"
     assert json.loads(ran.stdout) == [f"{model}+{pipes}", [8, 16, 24, 48]]
     told = [line for line in ran.stderr.splitlines() if "running Python code" in line]
     assert told == [
         "renderer 'custom': running Python code that comes with "
         f"{model.replace('@', ' at revision ')} and {pipes.replace('@', ' at revision ')}"
     ]
-    asked = [path for path in hub.asked if path.endswith("pipeline.py")]
+    asked = [path for _, path, _ in hub.requests if path.endswith("pipeline.py")]
     assert asked
-    assert all(commit_of("user/code") in path for path in asked)
+    assert all(code_main in path for path in asked)
 
 
 def test_pickled_weights_are_not_read(gligen_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from hub_server import Hub, commit_of, serving
+from loopback_hub import Hub, serving
 from tiny_flux3 import save_flux3
 
 from acp.backends._flux3_caption import cite, graph_caption, ids, layout_boxes
@@ -329,20 +329,20 @@ def as_on_the_hub(folder: Path, target: Path) -> dict[str, Path]:
 
 
 def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_path: Path) -> None:
-    hub = Hub(
-        as_on_the_hub(folder, tmp_path),
-        {
-            "bfl/klein": {"license": "other", "license_name": "flux-kommunity-license"},
-            "bfl/pup": {"license": "apache-2.0"},
-        },
-        frozenset({"bfl/gated"}),
-    )
+    hub = Hub(tmp_path / "hub")
+    cards = {
+        "bfl/klein": {"license": "other", "license_name": "flux-kommunity-license"},
+        "bfl/pup": {"license": "apache-2.0"},
+    }
+    for name, files in as_on_the_hub(folder, tmp_path).items():
+        gated = name == "bfl/gated"
+        hub.put_folder(name, files, "model", gated=gated, card=cards.get(name))
     wanted = [("bfl/klein", "graph"), ("bfl/klein", "upsampler"), ("bfl/gated", "graph")]
     with serving(hub):
         ran = hub.run(FROM_THE_HUB, tmp_path / "cache", json.dumps(wanted))
     assert ran.returncode == 0, ran.stderr
-    by_graph, by_upsampler, gated = json.loads(ran.stdout)
-    klein, pup = commit_of("bfl/klein"), commit_of("bfl/pup")
+    by_graph, by_upsampler, refused = json.loads(ran.stdout)
+    klein, pup = (hub.head(name, repo_type="model") for name in ("bfl/klein", "bfl/pup"))
     kommunity = "flux-kommunity-license"
     assert strictest([kommunity, "apache-2.0"]) == "other"
     expected = [
@@ -351,10 +351,11 @@ def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_p
     ]
     assert by_graph == [f"bfl/klein@{klein}", kommunity, expected[0]]
     assert by_upsampler == [f"bfl/klein@{klein}+bfl/pup@{pup}", kommunity, expected[1]]
-    files = [path for path in hub.asked if "/resolve/" in path and "gated" not in path]
+    asked = [path for _, path, _ in hub.requests]
+    files = [path for path in asked if "/resolve/" in path and "gated" not in path]
     assert files
     assert all(path.split("/")[4] in {klein, pup} for path in files)
-    assert gated == (
+    assert refused == (
         "renderer 'flux3': the Hub does not give bfl/gated: accept its licence on "
         "https://huggingface.co/bfl/gated, then log in: hf auth login"
     )

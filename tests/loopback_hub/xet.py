@@ -57,8 +57,8 @@ class XetFolder:
         session = hf_xet.XetSession()
         with session.new_file_download_group(
             endpoint=self.url,
-            token="local",
-            token_expiry_unix_secs=1 << 40,  # noqa: S106
+            token="local",  # noqa: S106
+            token_expiry_unix_secs=1 << 40,
         ) as group:
             group.start_download_file(hf_xet.XetFileInfo(xet_hash, size), str(target))
 
