@@ -84,8 +84,12 @@ def _changed(release: Release, done: Published) -> list[str]:
 
 
 def _would(done: Published) -> list[str]:
+    from acp.hub.changes import in_bytes
+
     return [
-        f"{'make' if done.created else 'change':<10}  {done.address}",
+        f"would send  {in_bytes(done.sent)}"
+        + (f" ({in_bytes(done.held)} is there from before)" if done.held else ""),
+        f"to          {done.address} ({'to be made' if done.created else 'exists'})",
         "dry run: nothing was written",
     ]
 

@@ -28,6 +28,17 @@ class Landed:
     proposal: str | None = None
 
 
+def proposed(
+    remote: Remote, now: State, title: str, holds: Callable[[RemoteFiles], bool]
+) -> Landed | None:
+    """An open pull request that proposes this release already."""
+    for name in remote.open_proposals(title) if now.proposals else ():
+        head = now.proposals.get(name)
+        if head is not None and holds(remote.files(head)):
+            return Landed(head, remote.proposal_address(name))
+    return None
+
+
 def commit(
     remote: Remote,
     before: State,
@@ -96,7 +107,7 @@ def _landed(
     if remote.target.create_pr:
         for name, head in now.proposals.items():
             if name not in before.proposals and holds(remote.files(head)):
-                return Landed(head, remote.address("discussions", name.rsplit("/", 1)[-1]))
+                return Landed(head, remote.proposal_address(name))
         return None
     found = now.head(remote.target.branch)
     if found == base:

@@ -14,13 +14,13 @@ from huggingface_hub import get_token
 
 from acp.errors import AcpError
 from acp.hub.changes import Changes, changes
-from acp.hub.commit import Landed, commit
+from acp.hub.commit import Landed, commit, proposed
 from acp.hub.local import Local, local_files
 from acp.hub.remote import Remote, RemoteFiles, State
 from acp.hub.retries import Tell
 from acp.hub.target import MAIN, Target
 from acp.hub.trouble import told_in_one_line, without_token
-from acp.hub.upload import additions, upload
+from acp.hub.upload import additions, held, upload
 
 Stale = Callable[[RemoteFiles], Collection[str]]
 """Given the files of the repository, which of them the release replaces by nothing."""
@@ -28,14 +28,23 @@ Stale = Callable[[RemoteFiles], Collection[str]]
 
 @dataclass(frozen=True)
 class Published:
-    """What a push changed, or would change; `commit` is None if that is not known yet."""
+    """What a push changed, or would change.
+
+    `commit` is None after a dry run; `created`: the repository was not there before. Of the files
+    to send, the Hub had `held` bytes already.
+    """
 
     changes: Changes
     address: str
     commit: str | None = None
     proposal: str | None = None
     created: bool = False
-    sent: int = 0
+    held: int = 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes that went, or would go, to the Hub; with Xet at most."""
+        return sum(self.changes.new.values()) + sum(self.changes.replaced.values()) - self.held
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,10 @@ class Plan:
     state: State
     base: str | None
     changes: Changes
+
+    def base_branch(self, target: Target) -> str:
+        """The branch that `base` is the head of."""
+        return target.branch if self.state.head(target.branch) else MAIN
 
 
 def publish(
@@ -74,13 +87,14 @@ def publish(
     with told_in_one_line(target, "nothing was sent"):
         wanted = local_files(files, sums or {})
         plan = _plan(remote, wanted, stale)
-        if dry_run:
-            return Published(plan.changes, remote.address(), created=not plan.state.exists)
         created = not plan.state.exists
+        if dry_run:
+            there = held(remote, _to_send(plan, wanted)) if plan.state.exists else 0
+            return Published(plan.changes, remote.address(), created=created, held=there)
         if created:
             remote.create()
             plan = _plan(remote, wanted, stale)
-    landed, sent = _release(remote, plan, wanted, stale, message)
+    landed, there = _release(remote, plan, wanted, stale, message)
     if target.tag and plan.state.tags.get(target.tag) is None:
         with told_in_one_line(target, f"the release is there ({landed.commit}), without its tag"):
             remote.create_tag(target.tag, landed.commit)
@@ -90,7 +104,7 @@ def publish(
         landed.commit,
         landed.proposal,
         created,
-        sent,
+        there,
     )
 
 
@@ -102,11 +116,12 @@ def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
             f"{target.repo}: exists and is public; make it private in its settings "
             f"({remote.address('settings')}), or leave out --private"
         )
-    base = state.head(target.branch) or state.head(MAIN)
     if target.branch in state.tags:
         raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
-    if state.exists and not state.head(target.branch) and target.branch.startswith("refs/pr/"):
-        raise AcpError(f"--revision {target.branch}: {target.repo} has no such pull request")
+    must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
+    if must_be_there and state.head(target.branch) is None:
+        raise AcpError(f"{target.repo}: has no {target.branch} yet; push without --create-pr first")
+    base = state.head(target.branch) or state.head(MAIN)
     there = remote.files(base)
     plan = Plan(state, base, changes(files, there, stale(there)))
     tagged = state.tags.get(target.tag) if target.tag else None
@@ -121,23 +136,32 @@ def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
 def _release(
     remote: Remote, plan: Plan, files: Mapping[str, Local], stale: Stale, message: str
 ) -> tuple[Landed, int]:
-    """The commit that holds the release, and the bytes sent for it."""
+    """The commit that holds the release, and the bytes that the Hub had of the files to send."""
     target = remote.target
-    as_it_was = "the repository is as it was, and what was sent is not sent again"
-    with told_in_one_line(target, as_it_was):
+
+    def holds(there: RemoteFiles) -> bool:
+        try:
+            return changes(files, there, stale(there)).nothing
+        except AcpError:  # what somebody else has put there
+            return False
+
+    with told_in_one_line(target, "nothing of this release is in it; what was sent is kept there"):
         if plan.base is None:
             raise AcpError(f"{target.repo}: has no branch {MAIN}; make one on the Hub")
-        branch = target.branch if plan.state.head(target.branch) else MAIN
-        to_send = {path: files[path] for path in plan.changes.to_send}
+        there = proposed(remote, plan.state, message, holds) if target.create_pr else None
+        to_send = _to_send(plan, files)
+        if there is not None:
+            return there, sum(file.size for file in to_send.values())
+        had = held(remote, to_send) if to_send else 0
         operations = additions(to_send)
-        upload(remote, operations, to_send, branch)
+        upload(remote, operations, to_send, plan.base_branch(target))
         if not plan.state.head(target.branch):
             remote.create_branch(plan.base)
         if plan.changes.nothing:
             return Landed(plan.base), 0
-
-        def holds(there: RemoteFiles) -> bool:
-            return changes(files, there, stale(there)).nothing
-
         landed = commit(remote, plan.state, plan.base, operations, plan.changes, message, holds)
-    return landed, sum(file.size for file in to_send.values())
+    return landed, had
+
+
+def _to_send(plan: Plan, files: Mapping[str, Local]) -> dict[str, Local]:
+    return {path: files[path] for path in plan.changes.to_send}

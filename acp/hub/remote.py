@@ -11,8 +11,9 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from acp.hub.bars import no_bars
 from acp.hub.retries import Tell, retried
-from acp.hub.target import MAIN, Target
+from acp.hub.target import Target
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,24 @@ class Remote:
             proposals={ref.ref: ref.target_commit for ref in refs.pull_requests or ()},
         )
 
+    @property
+    def _proposals_matter(self) -> bool:
+        return self.target.create_pr or self.target.branch.startswith("refs/pr/")
+
+    def open_proposals(self, title: str) -> list[str]:
+        """Pull requests with this title that nobody closed or merged, as `refs/pr/N`."""
+
+        def ask() -> list[str]:
+            found = self.api.get_repo_discussions(
+                self.target.repo,
+                repo_type=self.target.repo_type,
+                discussion_type="pull_request",
+                discussion_status="open",
+            )
+            return [f"refs/pr/{each.num}" for each in found if each.title == title]
+
+        return retried(ask, "asking for its pull requests", self.tell)
+
     def files(self, commit: str | None) -> RemoteFiles:
         """The files at a commit; none for None."""
         found = self._tree(commit) if commit else {}
@@ -99,7 +118,7 @@ class Remote:
 
     def read(self, path: str, commit: str) -> bytes:
         """The content of a (small) file at a commit."""
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, no_bars():
             copy = retried(
                 lambda: self.api.hf_hub_download(
                     self.target.repo,
@@ -162,9 +181,10 @@ class Remote:
             if error.response.status_code != 409 or self.state().tags.get(tag) != commit:
                 raise
 
+    def proposal_address(self, ref: str) -> str:
+        """Of the page of `refs/pr/N`."""
+        return self.address("discussions", ref.rsplit("/", 1)[-1])
+
     def address(self, *parts: str) -> str:
         """Of the repository, or of a page of it, for a browser."""
         return "/".join([constants.ENDPOINT, f"{self.target.repo_type}s", self.target.repo, *parts])
-
-
-__all__ = ["MAIN", "Remote", "RemoteFiles", "State"]

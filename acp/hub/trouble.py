@@ -40,15 +40,9 @@ def told_in_one_line(target: Target, done: str) -> Iterator[None]:
         yield
     except AcpError:
         raise
-    except FileNotFoundError as error:
-        raise AcpError(f"{_file(error)}: vanished during the push; {done}") from None
     except (OSError, ValueError, RuntimeError, _TRANSPORT) as error:
         line = f"{target.repo}: {_told(error, target)}; {done}"
         raise AcpError(without_token(" ".join(line.split()))) from None
-
-
-def _file(error: FileNotFoundError) -> str:
-    return str(error.filename or "a file")
 
 
 def _told(error: BaseException, target: Target) -> str:
@@ -65,6 +59,8 @@ def _told(error: BaseException, target: Target) -> str:
         return f"the request cannot be made ({type(error).__name__}); is the token a valid one?"
     if error.__cause__ is not None:
         return _told(error.__cause__, target)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}"
     return str(error)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 
-from huggingface_hub import CommitOperationAdd, constants
+from huggingface_hub import CommitOperationAdd
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 from huggingface_hub.utils._runtime import is_xet_available
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 
+from acp.hub.bars import no_bars
 from acp.hub.changes import in_bytes
 from acp.hub.local import Local
 from acp.hub.remote import Remote
@@ -47,7 +43,7 @@ def upload(
     push that follows one that was killed."""
     total = sum(file.size for file in files.values())
     sent = count = 0
-    with _bars_on_terminals_only():
+    with no_bars(but_on_terminals=True):
         for batch in _batches(operations):
             _send(remote, batch, files, branch)
             sent += sum(files[each.path_in_repo].size for each in batch)
@@ -55,6 +51,32 @@ def upload(
             remote.tell(
                 f"sent {count} of {len(operations)} files, {in_bytes(sent)} of {in_bytes(total)}"
             )
+
+
+def held(remote: Remote, files: Mapping[str, Local]) -> int:
+    """How many bytes of `files` the Hub has already, of an earlier release or of a push that was
+    killed; 0 if it does not say."""
+    sums = {file.sha256: file.size for file in files.values()}
+    try:
+        return sum(sums[each] for each in _held_sums(remote, sums))
+    except (HfHubHTTPError, ValueError):  # of interest, but no reason to fail
+        return 0
+
+
+def _held_sums(remote: Remote, sums: Mapping[str, int]) -> Iterator[str]:
+    wanted = [
+        UploadInfo(size=size, sample=b"", sha256=bytes.fromhex(name))
+        for name, size in sums.items()
+        if size
+    ]
+    for start in range(0, len(wanted), BATCH_FILES):
+        known, _, _ = post_lfs_batch_info(
+            wanted[start : start + BATCH_FILES],
+            token=None,
+            repo_type=remote.target.repo_type,
+            repo_id=remote.target.repo,
+        )
+        yield from (each["oid"] for each in known if each.get("actions") is None)
 
 
 def _send(
@@ -93,16 +115,3 @@ def _batches(operations: Iterable[CommitOperationAdd]) -> Iterator[list[CommitOp
             batch, size = [], 0
     if batch:
         yield batch
-
-
-@contextmanager
-def _bars_on_terminals_only() -> Iterator[None]:
-    decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
-    if decided or sys.stderr.isatty():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
