@@ -92,7 +92,7 @@ def row_groups(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]
                 waiting, start, size = [], row, 0
             size += row_bytes
         waiting.append(table.slice(start))
-    if size:
+    if any(map(len, waiting)):
         yield pa.concat_tables(waiting)
 
 
