@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 import acp
-from acp.commands import metric, plan, priors, push, score
+from acp.commands import card, metric, plan, priors, push, score
 from acp.errors import AcpError, ToldElsewhereError
 
 app = typer.Typer(
@@ -158,6 +158,7 @@ def show(
     typer.echo(f"{drawn} scenes drawn in {out}")
 
 
+app.command()(card.card)
 app.command()(score.score)
 app.command()(plan.plan)
 app.command()(push.push)

@@ -28,7 +28,8 @@ STAGES = (
     ("score", "scorer", "compares image and objects with the scene graph (CLIS-I)"),
     ("pick", None, "keeps the best candidates that pass the thresholds"),
 )
-_SKIPPED = {"backend", "model", "revision", "licence", "base_url", "api_key_env", "threads"}
+_TOLD_ELSEWHERE = {"backend", "model", "revision"}
+_OF_THE_MACHINE = {"licence", "base_url", "api_key_env", "threads"}
 
 
 def stages_table(recipe: Recipe, models: Mapping[str, ModelInfo]) -> str:
@@ -38,6 +39,25 @@ def stages_table(recipe: Recipe, models: Mapping[str, ModelInfo]) -> str:
         for stage, kind, does in STAGES
     ]
     return table(["stage", "what it does", "by", "settings"], rows)
+
+
+def thresholds(recipe: Recipe) -> str:
+    """What objects and images had to reach, in a sentence each."""
+    pick = recipe.pick
+    images = {
+        "CLIS-I": pick.min_clis_i,
+        "CLIS-L": pick.min_clis_l,
+        "the share of its labelled objects": pick.min_objects_share,
+    }
+    asked = [f"{name} is at least {number(least)}" for name, least in images.items() if least]
+    also = f" where {' and '.join(asked)}" if asked else ""
+    best = "the best image is" if pick.per_scene == 1 else f"the best {pick.per_scene} images are"
+    return (
+        f"An object is labelled where CLIS-I is at least {number(pick.min_clis_i_instance)}, at "
+        f"least {number(pick.min_visible)} of it is visible and its shorter side has at least "
+        f"{pick.min_side_px} px. An image with a labelled object can be kept{also}; of each scene "
+        f"{best} kept."
+    )
 
 
 def models_table(models: Mapping[str, ModelInfo]) -> str:
@@ -61,13 +81,14 @@ def _settings(recipe: Recipe, stage: str, kind: str | None) -> str:
         values.update(_options(recipe.backend(kind)))
     if stage == "render":
         values["size"] = "{} x {} px".format(*recipe.size_wh)
-    told = [f"{text(key)} {text(show(value))}" for key, value in values.items() if value != ""]
-    return ", ".join(one for one in told if not one.endswith(f" {NOTHING}")) or NOTHING
+    told = {key: show(value) for key, value in values.items()}
+    return ", ".join(f"{text(k)} {text(v)}" for k, v in told.items() if v != NOTHING) or NOTHING
 
 
 def _options(backend: Backend) -> dict[str, Any]:
     options = backend.content_options()
-    return {key: value for key, value in options.items() if key not in _SKIPPED}
+    left_out = _TOLD_ELSEWHERE | _OF_THE_MACHINE
+    return {key: value for key, value in options.items() if key not in left_out}
 
 
 def show(value: Any) -> str:
@@ -76,15 +97,15 @@ def show(value: Any) -> str:
     >>> show({"r": 2.0, "c": 1.5}), show(None), show("/home/me/bank"), show([1, 2])
     ('(r: 2, c: 1.5)', '-', 'bank', '(1, 2)')
     """
-    if value is None or value == [] or value == {}:
+    if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return number(value)
     if isinstance(value, Mapping):
-        parts = [f"{key}: {show(each)}" for key, each in value.items() if each is not None]
-        return f"({', '.join(parts)})"
+        told = {str(key): show(each) for key, each in value.items() if key not in _OF_THE_MACHINE}
+        return f"({', '.join(f'{key}: {each}' for key, each in told.items() if each != NOTHING)})"
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) > MOST_ENTRIES:
             return f"({len(value)} entries)"
@@ -92,9 +113,14 @@ def show(value: Any) -> str:
     return _file(str(value)) or str(value)
 
 
-def local_files(recipe: Recipe) -> dict[str, str]:
+def local_files(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, str]:
     """The files and folders of its maker that a recipe names: their last names by key."""
-    return dict(_local_files(recipe.resolved()))
+    local = {
+        kind: model.id
+        for kind, model in sorted(models.items())
+        if model.revision.startswith("sha256-")  # of a folder; one of the Hub has a commit
+    }
+    return {**dict(_local_files(recipe.resolved())), **local}
 
 
 def _local_files(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -107,7 +133,7 @@ def _local_files(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{key}", name
 
 
-_FILES = {"prompt", "cutouts", "backgrounds", "priors"}
+_FILES = {"prompt", "cutouts", "backgrounds", "path"}
 
 
 def _file(value: str) -> str:

@@ -77,9 +77,10 @@ def _example(found: Statistics) -> str:
 def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) -> dict[str, Any]:
     return {
         "stages": making.stages_table(recipe, receipt.models),
+        "thresholds": making.thresholds(recipe),
         "models": making.models_table(receipt.models),
         "rebuild": making.rebuild_command(recipe, data_set),
-        "local_files": _told(making.local_files(recipe)),
+        "local_files": _told(making.local_files(recipe, receipt.models)),
         "outcome": tables.outcome_table(found),
         "reasons": tables.reasons_table(found),
         "frequencies": tables.frequencies_table(found.curated),

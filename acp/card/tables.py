@@ -10,6 +10,7 @@ from acp.vocabulary import categories
 
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
 MOST_REASONS = 20
+MOST_FOLDED = 200
 MOST_CATEGORIES = 20
 
 
@@ -31,21 +32,22 @@ def outcome_table(found: Statistics) -> str:
 
 def reasons_table(found: Statistics) -> str:
     """Everything that was not used by level and reason, the rare reasons folded; or nothing."""
-    rows = [
-        [level, code(reason), number(count)] for (level, reason), count in found.rejects().items()
-    ]
-    return _with_fold(["level", "reason", "count"], rows, MOST_REASONS, "reason", "reasons")
-
-
-def _with_fold(head: list[str], rows: list[list[str]], most: int, one: str, several: str) -> str:
+    rejects = found.rejects()
+    rows = [[level, code(reason), number(n)] for (level, reason), n in rejects.items()]
     if not rows:
         return ""
-    shown, rest = rows[:most], rows[most:]
-    parts = [table(head, shown, (len(head) - 1,))]
+    shown, rest = rows[:MOST_REASONS], rows[MOST_REASONS:]
+    parts = [_reasons(shown)]
     if rest:
-        summary = f"{counted(len(rest), f'rarer {one}', f'rarer {several}')}"
-        parts.append(folded(summary, table(head, rest, (len(head) - 1,))))
+        others = [*rejects.values()][MOST_REASONS + MOST_FOLDED :]
+        last = [["any", f"{number(len(others))} others", number(sum(others))]] if others else []
+        told = _reasons([*rest[:MOST_FOLDED], *last])
+        parts.append(folded(counted(len(rest), "rarer reason"), told))
     return "\n\n".join(parts)
+
+
+def _reasons(rows: list[list[str]]) -> str:
+    return table(["level", "reason", "count"], rows, (2,))
 
 
 def frequencies_table(curated: Curated) -> str:

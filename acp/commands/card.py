@@ -1,0 +1,73 @@
+"""`acp card`: the card of a data set, as it stands or as it would be pushed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acp.errors import AcpError
+
+if TYPE_CHECKING:
+    from acp.receipt import Receipt
+
+
+def card(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a data set that acp build made.")],
+    repo: Annotated[
+        str | None, typer.Option(help="As it would be on the Hub under this id, NAME/DATA-SET.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file: .md, or .html to look at.")
+    ] = None,
+) -> None:
+    """Show the card of a data set: what it holds, how it was made, where it fails."""
+    from acp.card import render_card
+    from acp.card.page import as_page
+    from acp.recipe import load_recipe
+
+    if out is not None and out.suffix.lower() not in {".md", ".html"}:
+        raise AcpError(f"--out {out}: a card is a .md or a .html")
+    receipt = _receipt(dataset)
+    name = checked_id(repo) if repo else load_recipe(str(dataset / "recipe.yaml")).data_set
+    text = render_card(dataset, receipt, name)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    content = as_page(text, dataset, name) if out.suffix.lower() == ".html" else text
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(content, encoding="utf-8")
+    typer.echo(f"card        {out}")
+
+
+def _receipt(folder: Path) -> Receipt:
+    from acp.receipt import RECEIPT, read_receipt
+
+    if not folder.is_dir():
+        raise AcpError(f"{folder}: no such folder; give the one that acp build --out wrote")
+    receipt = read_receipt(folder)
+    if receipt is None:
+        raise AcpError(
+            f"{folder}: not a data set of acp build, it has no {RECEIPT} that can be read; give "
+            "the folder that acp build --out wrote"
+        )
+    return receipt
+
+
+def checked_id(repo: str) -> str:
+    """The id, if the Hub could have it.
+
+    Raises:
+        AcpError: it could not.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise AcpError(
+            f"--repo {repo}: not an id of the Hub; it is NAME/DATA-SET of letters, digits and . _ -"
+        ) from None
+    return repo
