@@ -188,3 +188,10 @@ class Hub:
     def refs(self, repo: str, repo_type: str = "dataset") -> dict[str, str]:
         """Commits by ref: `refs/heads/main`, `refs/tags/v1.0`, `refs/pr/1`."""
         return dict(self.store.repo(repo_type, repo).refs)
+
+    def close(self, repo: str, number: int, repo_type: str = "dataset") -> None:
+        """Close a pull request, as its owner would on its page."""
+        with self.store.lock:
+            found = self.store.repo(repo_type, repo)
+            found.closed.append(number)
+            self.store.save(found)

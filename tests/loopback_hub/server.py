@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from loopback_hub.hub import Hub
-from loopback_hub.routes import Answer, Request, answer
+from loopback_hub.protocol import Answer, Request
+from loopback_hub.routes import answer
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -67,6 +67,7 @@ class Repo:
     sdk: str = ""
     card: dict[str, Any] | None = None
     refs: dict[str, str] = field(default_factory=dict)
+    closed: list[int] = field(default_factory=list)
     commits: dict[str, Commit] = field(default_factory=dict)
 
     def head(self, revision: str) -> Commit:
@@ -103,10 +104,10 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.xet = XetFolder(root / "cas")
+        self.xet = XetFolder(root / "cas", root / "views")
         self.lock = threading.RLock()
         self.received: list[tuple[str, int]] = []
-        for folder in ("lfs", "git", "repos", "cas"):
+        for folder in ("lfs", "git", "repos", "cas", "views"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
     # Objects.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +30,14 @@ def _files(shard: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 class XetFolder:
-    """A store that answers `local://FOLDER` to clients."""
+    """A store that clients open as `local://FOLDER`, one at a time: its database has a lock.
 
-    def __init__(self, folder: Path) -> None:
+    So who only reads gets a view of his own, with a database of its own.
+    """
+
+    def __init__(self, folder: Path, views: Path) -> None:
         self.folder = folder
+        self._views = views
         self._lock = threading.Lock()
         self._read: set[Path] = set()
         self._known: dict[str, str] = {}
@@ -39,6 +45,18 @@ class XetFolder:
     @property
     def url(self) -> str:
         return f"local://{self.folder}"
+
+    def view(self) -> str:
+        """The address of the store for one reader."""
+        stored = self.folder / "xet" / "xorbs"
+        own = Path(tempfile.mkdtemp(dir=self._views)) / "xet" / "xorbs"
+        own.mkdir(parents=True)
+        for part in ("xorbs", "shards"):
+            (stored / part).mkdir(parents=True, exist_ok=True)
+            (own / part).symlink_to(stored / part)
+        for database in stored.glob("*.redb"):
+            shutil.copy(database, own)
+        return f"local://{own.parents[1]}"
 
     def hash_of(self, sha256: str) -> str:
         """The Xet hash of the file with this sha256, "" if it never came."""
@@ -56,7 +74,7 @@ class XetFolder:
 
         session = hf_xet.XetSession()
         with session.new_file_download_group(
-            endpoint=self.url,
+            endpoint=self.view(),
             token="local",  # noqa: S106
             token_expiry_unix_secs=1 << 40,
         ) as group:
