@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 import acp
-from acp.commands import card, metric, plan, priors, push, score
+from acp.commands import card, check, metric, plan, priors, push, score
 from acp.errors import AcpError, ToldElsewhereError
 
 app = typer.Typer(
@@ -161,6 +161,7 @@ def show(
 app.command()(card.card)
 app.command()(score.score)
 app.command()(plan.plan)
+app.command()(check.check)
 app.command()(push.push)
 
 

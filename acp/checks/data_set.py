@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from acp.checks.problems import Report, Tell, silent
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acp.checks.agreement import card_and_shards, same_features, size_categories, unclaimed
+from acp.checks.batch import Outcome, Plan
+from acp.checks.card_yaml import check_card
+from acp.checks.conventions import COCO
+from acp.checks.ids import Collected
+from acp.checks.parts import README, Found, Part, find
+from acp.checks.problems import Problem, Progress, Report, silent
+from acp.checks.reading import Shard, open_shards
+from acp.checks.remote import fetch
+from acp.checks.rows import check_rows, plan_of
+from acp.checks.sums import check_receipt
+from acp.errors import AcpError
+
+VIEWER_BYTES = 300_000_000
+"""The Hub's viewer reads no larger row groups."""
+FEW_FIT = 0.5
 
 
 def check_data_set(
@@ -13,9 +32,10 @@ def check_data_set(
     revision: str | None = None,
     processes: int = 1,
     max_problems: int | None = None,
-    tell: Tell = silent,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> Report:
-    """Check a folder, a file or a data set on the Hub.
+    """Check a folder, a file or a data set on the Hub as a reader would see it.
 
     Args:
         name: a folder, a file, or an id on the Hub.
@@ -24,9 +44,178 @@ def check_data_set(
         revision: of a data set on the Hub.
         processes: how many share the work; the answer does not depend on it.
         max_problems: how many of each kind the report keeps; all if None.
-        tell: told of the progress.
+        tell: told in a line of what takes long.
+        progress: told of the rows.
 
     Raises:
         AcpError: there is no such data set, or it cannot be reached.
     """
-    return Report(name, max_problems)
+    root, partial = _locate(name, revision, config, split, tell)
+    found = find(name, root, config, split, partial or config is not None or split is not None)
+    check = _Check(found, Report(name, max_problems), processes, progress)
+    check.run()
+    return check.report
+
+
+def _locate(
+    name: str,
+    revision: str | None,
+    config: str | None,
+    split: str | None,
+    tell: Callable[[str], None],
+) -> tuple[Path, bool]:
+    path = Path(name).expanduser()
+    if path.exists():
+        if revision is not None:
+            raise AcpError(f"--revision {revision}: {name} is on disk; leave out --revision")
+        return path, False
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise AcpError(f"{name or 'DATASET'}: no such folder or file")
+    return fetch(name, revision, config, split, tell)
+
+
+@dataclass
+class _Check:
+    """One run over a data set that was found."""
+
+    found: Found
+    report: Report
+    processes: int
+    progress: Progress
+    shards: dict[Part, list[Shard]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        found, report = self.found, self.report
+        report.add(*found.problems)
+        if found.card is not None:
+            report.add(*check_card(found.card, README, ours=found.ours))
+        elif found.ours and not found.problems:
+            report.add(Problem("card", README, "is not there", "run acp build again"))
+        self._open()
+        report.add(*check_receipt(found, self.processes))
+        self._agree()
+        for problem in unclaimed(found):
+            self._add(problem, warning=not found.ours)
+        self._check_rows()
+        self._sum_up()
+
+    def _add(self, problem: Problem, *, warning: bool) -> None:
+        if warning:
+            self.report.warnings.append(problem)
+        else:
+            self.report.add(problem)
+
+    def _open(self) -> None:
+        for part in self.found.parts:
+            self.shards[part] = []
+            for shard in open_shards(self.found, part):
+                self.report.checked["files"] += len(part.files) if self._streams(shard) else 1
+                if isinstance(shard, Problem):
+                    self.report.add(shard)
+                else:
+                    self.shards[part].append(shard)
+                    self._check_row_groups(shard)
+
+    @staticmethod
+    def _streams(shard: Shard | Problem) -> bool:
+        return isinstance(shard, Shard) and shard.path is None
+
+    def _check_row_groups(self, shard: Shard) -> None:
+        for place, group in enumerate(shard.row_groups):
+            where = f"{shard.place}: row group {place}"
+            if group.bytes > VIEWER_BYTES:
+                what = f"has {group.bytes:,} bytes; the Hub's viewer reads {VIEWER_BYTES:,} at most"
+                self.report.add(Problem("row group", where, what, "write smaller row groups"))
+            if self.found.ours and group.image_codecs not in ((), ("UNCOMPRESSED",)):
+                what = f"compresses images again ({', '.join(group.image_codecs).lower()})"
+                mend = "uncompressed, a small edit uploads a small part"
+                self._add(Problem("layout", where, what, mend), warning=True)
+            if self.found.ours and not group.indexed:
+                what = "has no page index"
+                mend = "with one, readers skip pages"
+                self._add(Problem("layout", where, what, mend), warning=True)
+
+    def _by_config(self) -> dict[str, list[Shard]]:
+        configs: dict[str, list[Shard]] = {}
+        for part, shards in self.shards.items():
+            configs.setdefault(part.config, []).extend(shards)
+        return {config: shards for config, shards in configs.items() if shards}
+
+    def _rows(self) -> dict[tuple[str, str], int | None]:
+        """Rows by configuration and split; None where a file is broken or has to be read."""
+        rows: dict[tuple[str, str], int | None] = {}
+        for part, shards in self.shards.items():
+            counts = [shard.rows for shard in shards]
+            whole = len(counts) == len(part.files) and None not in counts
+            rows[part.config, part.split] = sum(n or 0 for n in counts) if whole else None
+        return rows
+
+    def _agree(self) -> None:
+        for shards in self._by_config().values():
+            for problem, warning in same_features(shards, strict=self.found.ours):
+                self._add(problem, warning=warning)
+        if self.found.card is None:
+            return
+        rows = self._rows()
+        self.report.add(*card_and_shards(self.found, self._by_config(), rows))
+        size = size_categories(self.found, rows)
+        if size is not None:
+            self._add(size, warning=not self.found.ours)
+
+    def _plans(self) -> Iterator[tuple[Shard, Plan]]:
+        for config, shards in self._by_config().items():
+            plan, share = plan_of(self.found, shards)
+            self._note(config, plan, share)
+            for shard in shards:
+                yield shard, plan
+
+    def _note(self, config: str, plan: Plan, share: float) -> None:
+        group = plan.columns.objects
+        if self.found.ours or group is None or "bbox" not in group.fields:
+            return
+        label = ".".join((*group.path, group.fields["bbox"]))
+        note = f"{config}: {label} taken as {plan.convention}"
+        if share < FEW_FIT:
+            note += f", though only {share:.0%} of its boxes fit in their images"
+        elif plan.convention == COCO:
+            note += ", as COCO has it"
+        self.report.notes.append(note)
+
+    def _check_rows(self) -> None:
+        total = sum(count or 0 for count in self._rows().values())
+        ids: dict[tuple[str, str, str], Collected] = {}
+        done = 0
+        for shard, outcome in check_rows(self._plans(), self.processes):
+            if isinstance(outcome, Problem):
+                self.report.add(outcome)
+                continue
+            done += outcome.checked["rows"]
+            self.progress("rows", done, max(total, done))
+            self.report.add(*outcome.problems)
+            self.report.checked.update(outcome.checked)
+            self._collect(ids, shard, outcome)
+        for collected in ids.values():
+            repeated = collected.repeated(strict=self.found.ours)
+            if isinstance(repeated, str):
+                self.report.notes.append(repeated)
+            else:
+                self.report.add(*repeated)
+
+    def _collect(
+        self, ids: dict[tuple[str, str, str], Collected], shard: Shard, outcome: Outcome
+    ) -> None:
+        part = shard.part
+        rows, objects = (part.config, part.split, "image_id"), (part.config, part.split, "objects")
+        ids.setdefault(rows, Collected("image_id")).add(shard.place, outcome.image_ids)
+        label = outcome.object_label
+        ids.setdefault(objects, Collected("id", label)).add(shard.place, outcome.object_ids)
+
+    def _sum_up(self) -> None:
+        checked = self.report.checked
+        self.report.absent = [
+            what for what in ("images", "boxes", "masks", "relations") if not checked[what]
+        ]
+        order = ("files", "rows", "images", "objects", "boxes", "masks", "relations")
+        self.report.checked = type(checked)(
+            {what: checked[what] for what in order if checked[what]}
+        )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-Tell = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Told of the progress: what is being done, how much of it is done, out of how much."""
 
 
@@ -18,8 +18,8 @@ def silent(what: str, done: int, total: int) -> None:
 class Problem:
     """`kind` groups problems of one sort, such as "bbox outside".
 
-    >>> print(Problem("box", "a.parquet: row 3, objects[0]", "bbox [0, 0, 0, 1] is empty", "remove it"))
-    a.parquet: row 3, objects[0]: bbox [0, 0, 0, 1] is empty; remove it
+    >>> print(Problem("image", "a.parquet: row 3", "image does not decode", "remove the row"))
+    a.parquet: row 3: image does not decode; remove the row
     """
 
     kind: str
@@ -91,8 +91,8 @@ class Report:
 
 
 def _counted(number: int, what: str) -> str:
-    """`what` is a plural that ends in s."""
-    return f"{number:,} {what[:-1] if number == 1 else what}"
+    one = "box" if what == "boxes" else what[:-1]
+    return f"{number:,} {one if number == 1 else what}"
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -1,0 +1,84 @@
+"""Images, decoded to the last pixel as a reader does."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TURNED = (5, 6, 7, 8)
+"""Values of EXIF's orientation that swap width and height; readers turn such images."""
+
+
+class BrokenImageError(ValueError):
+    """Told in a few words: why an image cannot be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of an image in pixels. `turned`: EXIF says to turn it by 90 degrees."""
+
+    width: int
+    height: int
+    turned: bool = False
+
+    def is_as(self, width: float, height: float) -> bool:
+        """Whether a row says the size of this image, turned or not."""
+        own = (self.width, self.height)
+        return (width, height) == own or (self.turned and (height, width) == own)
+
+
+def content_of(value: Any, root: Path) -> bytes | None:
+    """The bytes of an image as stored: `{"bytes", "path"}` or bytes; None for no image.
+
+    Raises:
+        BrokenImageError: it is a path, and there is no such file.
+    """
+    if isinstance(value, dict):
+        content, path = value.get("bytes"), value.get("path")
+        if content is None and path:
+            return _read(str(path), root)
+        return content if content is None else bytes(content)
+    return value if value is None else bytes(value)
+
+
+def _read(path: str, root: Path) -> bytes:
+    try:
+        if "://" in path:  # in an archive, as `datasets` names it
+            from datasets.utils.file_utils import xopen
+
+            with xopen(path, "rb") as file:
+                content: bytes = file.read()
+                return content
+        return (root / path).read_bytes()
+    except (OSError, ValueError, KeyError):
+        raise BrokenImageError(f"is a path to no file ({Path(path).name})") from None
+
+
+def decode(content: bytes, *, whole: bool = True) -> Size:
+    """The size of an image, all of which was decoded, or the header alone if not `whole`.
+
+    Raises:
+        BrokenImageError: it is empty, of no known format, cut off or damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise BrokenImageError("has no bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                if whole:
+                    image.load()
+                turned = image.getexif().get(0x0112) in _TURNED
+                return Size(image.width, image.height, turned)
+    except UnidentifiedImageError:
+        raise BrokenImageError("is of no known image format") from None
+    except Image.DecompressionBombError:
+        raise BrokenImageError("has more pixels than PIL opens") from None
+    except Exception as error:  # each of PIL's formats has its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BrokenImageError(f"does not decode ({reason})") from None

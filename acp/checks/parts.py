@@ -1,0 +1,216 @@
+"""What a data set is made of: configurations, splits and their files, as `datasets` finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acp.checks.problems import Problem
+from acp.errors import AcpError
+from acp.receipt import RECEIPT, Receipt, read_receipt
+
+README = "README.md"
+DIRECT = {"parquet": "parquet", "geoparquet": "parquet", "gpq": "parquet", "arrow": "arrow"}
+"""Read here, file by file; other formats go through `load_dataset`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The files of one split of one configuration; `module` is what `datasets` reads them with."""
+
+    config: str
+    split: str
+    module: str
+    files: tuple[Path, ...]
+
+
+@dataclass
+class Found:
+    """A data set on disk. `card`: the YAML of its README, None if there is none that can be read.
+
+    `ours`: it has a receipt, so all that our builds promise is checked.
+    """
+
+    name: str
+    root: Path
+    parts: list[Part] = field(default_factory=list)
+    card: Mapping[str, Any] | None = None
+    ours: bool = False
+    receipt: Receipt | None = None
+    problems: list[Problem] = field(default_factory=list)
+    partial: bool = False
+    """Only what was asked for is on disk, so nothing is said of what is missing."""
+
+    def place(self, path: Path) -> str:
+        """A file as it is named in a line."""
+        try:
+            return path.relative_to(self.root).as_posix()
+        except ValueError:
+            return str(path)
+
+
+def find(name: str, root: Path, config: str | None, split: str | None, partial: bool) -> Found:
+    """The parts of the data set at `root`, a folder or a file.
+
+    Raises:
+        AcpError: there are no data, or no such configuration or split.
+    """
+    if root.is_file():
+        found = Found(name, root.parent)
+        found.parts = [Part("default", "train", _module_of_file(root), (root,))]
+    elif (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
+        found = Found(name, root)
+        found.parts = list(_saved_to_disk(found))
+    else:
+        found = _folder(Found(name, root, partial=partial), config)
+    return _only(found, config, split)
+
+
+def _folder(found: Found, config: str | None) -> Found:
+    from acp.checks.card_yaml import read_card
+
+    found.ours = (found.root / RECEIPT).is_file()
+    found.receipt = read_receipt(found.root)
+    found.card, problems = read_card(found.root / README)
+    found.problems += problems
+    found.parts = list(_declared(found, config)) or list(_inferred(found))
+    return found
+
+
+def _only(found: Found, config: str | None, split: str | None) -> Found:
+    for what, wanted in (("config", config), ("split", split)):
+        if wanted is not None:
+            known = sorted({getattr(part, what) for part in found.parts})
+            if wanted not in known:
+                raise AcpError(f"{found.name}: no {what} {wanted!r}; it has {', '.join(known)}")
+            found.parts = [part for part in found.parts if getattr(part, what) == wanted]
+    return found
+
+
+def configs_of(card: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The entries of `configs` in the YAML that are mappings with a name."""
+    entries = (card or {}).get("configs")
+    return [
+        entry
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("config_name"), str)
+    ]
+
+
+def _declared(found: Found, config: str | None) -> Iterator[Part]:
+    """What the README names; what its patterns do not find is a problem."""
+    from datasets.data_files import get_data_patterns, sanitize_patterns
+
+    for entry in configs_of(found.card):
+        name = entry["config_name"]
+        if not {"data_files", "data_dir"} & set(entry) or config not in (None, name):
+            continue
+        where = f"{README}: configs, {name}"
+        base = found.root / str(entry.get("data_dir") or "")
+        try:
+            patterns = (
+                sanitize_patterns(entry["data_files"])
+                if "data_files" in entry
+                else get_data_patterns(base.resolve().as_posix())
+            )
+        except FileNotFoundError:
+            what = f"there are no data files in {entry['data_dir']}"
+            found.problems.append(Problem("data_files", where, what, "correct data_dir"))
+            continue
+        except (ValueError, TypeError, AttributeError) as error:
+            found.problems.append(
+                Problem("data_files", where, f"data_files: {error}", "write split and path")
+            )
+            continue
+        for split, globs in patterns.items():
+            files = list(_matched(found, where, str(split), globs, base))
+            if files:
+                yield _part(found, name, str(split), files)
+
+
+def _matched(found: Found, where: str, split: str, globs: list[str], base: Path) -> Iterator[Path]:
+    from datasets.data_files import resolve_pattern
+
+    for pattern in globs:
+        try:
+            yield from map(Path, sorted(resolve_pattern(str(pattern), base.resolve().as_posix())))
+        except (FileNotFoundError, ValueError, OSError):
+            mend = "correct the pattern, or add the files"
+            what = f"data_files of {split!r} {pattern!r} match no file"
+            found.problems.append(Problem("data_files", where, what, mend))
+
+
+def _inferred(found: Found) -> Iterator[Part]:
+    """As `datasets` takes a folder whose README names no files."""
+    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+
+    base = found.root.resolve().as_posix()
+    try:
+        splits = DataFilesDict.from_patterns(get_data_patterns(base), base)
+    except (EmptyDatasetError, FileNotFoundError):
+        splits = {}
+    data = {str(split): _data_files(files) for split, files in splits.items()}
+    if not any(data.values()) and not found.problems:
+        raise AcpError(f"{found.name}: no data files in it")
+    configs = configs_of(found.card)
+    config = configs[0]["config_name"] if configs else "default"
+    for split, files in data.items():
+        if files:
+            yield _part(found, config, split, files)
+
+
+_NO_DATA = {".md", ".yaml", ".yml", ".py", ".toml"}
+
+
+def _data_files(files: list[str]) -> list[Path]:
+    return [Path(file) for file in files if Path(file).suffix.lower() not in _NO_DATA]
+
+
+def _part(found: Found, config: str, split: str, files: list[Path]) -> Part:
+    from datasets.data_files import DataFilesList
+    from datasets.load import infer_module_for_data_files_list
+
+    root = found.root.resolve()
+    named = tuple(
+        found.root / file.relative_to(root) if file.is_relative_to(root) else file for file in files
+    )
+    module, _ = infer_module_for_data_files_list(DataFilesList([str(f) for f in files], []))
+    return Part(config, split, module or "unknown", named)
+
+
+def _module_of_file(path: Path) -> str:
+    from datasets.data_files import DataFilesList
+    from datasets.load import infer_module_for_data_files_list
+
+    module, _ = infer_module_for_data_files_list(DataFilesList([path.as_posix()], []))
+    if module is None:
+        raise AcpError(f"{path}: not a format of data sets; expected e.g. .parquet or .jsonl")
+    return str(module)
+
+
+def _saved_to_disk(found: Found) -> Iterator[Part]:
+    if not (found.root / "dataset_dict.json").is_file():
+        yield _saved_split(found, found.root, "train")
+        return
+    try:
+        splits = json.loads((found.root / "dataset_dict.json").read_bytes())["splits"]
+        folders = [found.root / str(split) for split in splits]
+    except (ValueError, KeyError, TypeError):
+        raise AcpError(f"{found.root / 'dataset_dict.json'}: cannot be read") from None
+    for folder in folders:
+        yield _saved_split(found, folder, folder.name)
+
+
+def _saved_split(found: Found, folder: Path, split: str) -> Part:
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        names = [Path(file["filename"]).name for file in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        where = found.place(folder / "state.json")
+        mend = "save the data set again"
+        found.problems.append(Problem("file", where, "cannot be read", mend))
+        names = [file.name for file in sorted(folder.glob("*.arrow"))]
+    return Part("default", split, "arrow", tuple(folder / name for name in names))

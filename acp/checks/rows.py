@@ -1,0 +1,124 @@
+"""The rows of all shards, checked by several threads; the answers come in the order of the rows.
+
+Images are decoded outside of Python's lock, so threads share the work without copies of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acp.checks.batch import Outcome, Plan, check_batch
+from acp.checks.columns import Columns, find_columns, sides_of
+from acp.checks.conventions import COCO, Convention, choose
+from acp.checks.images import BrokenImageError, content_of, decode
+from acp.checks.parts import Found
+from acp.checks.problems import Problem
+from acp.checks.reading import Shard, batches
+from acp.checks.values import Numbers, at, boxes_of, numbers, values_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLE_BOXES = 4000
+SAMPLE_ROWS = 2000
+SAMPLE_IMAGES = 200
+"""Fewer, where sizes have to be read off the images."""
+
+
+def check_rows(
+    plans: Iterable[tuple[Shard, Plan]], processes: int
+) -> Iterator[tuple[Shard, Outcome | Problem]]:
+    """Check every row of the shards, in their order, with `processes` threads."""
+    with ThreadPoolExecutor(processes) as pool:
+        waiting: deque[tuple[Shard, Problem | Future[Outcome]]] = deque()
+        for shard, plan in plans:
+            for each in batches(shard):
+                if isinstance(each, Problem):
+                    waiting.append((shard, each))
+                else:
+                    waiting.append((shard, pool.submit(check_batch, plan, shard.place, *each)))
+                if len(waiting) > 2 * processes:
+                    yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+
+
+def _result(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outcome | Problem]:
+    return shard, each if isinstance(each, Problem) else each.result()
+
+
+def plan_of(found: Found, shards: list[Shard]) -> tuple[Plan, float]:
+    """How the shards of a configuration are checked, and the share of a sample of its boxes that
+    fits the convention taken."""
+    columns = find_columns(shards[0].features, shards[0].schema)
+    convention, share = COCO, 1.0
+    if not found.ours and columns.objects is not None and "bbox" in columns.objects.fields:
+        convention, share = _convention(found, columns, shards)
+    return Plan(columns, found.root, convention, found.ours), share
+
+
+def _convention(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Convention, float]:
+    order, normalised = sides_of(columns)
+    boxes, sizes = _sample(found, columns, shards)
+    return choose(boxes, sizes, order, "normalised" if normalised else "")
+
+
+def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Numbers, Numbers]:
+    """Boxes of the first rows of each shard, with the sizes of their images."""
+    boxes, sizes = [np.zeros((0, 4))], [np.zeros((0, 2))]
+    said = columns.width is not None and columns.height is not None
+    most_rows = SAMPLE_ROWS if said else SAMPLE_IMAGES
+    for shard in shards:
+        rows = 0
+        for each in batches(shard, _names(columns, said)):
+            if isinstance(each, Problem) or rows >= most_rows:
+                break
+            rows += len(each[1])
+            found_boxes, found_sizes = _boxes_and_sizes(found, columns, each[1], said)
+            boxes.append(found_boxes)
+            sizes.append(found_sizes)
+        if sum(map(len, boxes)) >= SAMPLE_BOXES:
+            break
+    return np.concatenate(boxes), np.concatenate(sizes)
+
+
+def _names(columns: Columns, said: bool) -> list[str]:
+    group = columns.objects
+    assert group is not None  # noqa: S101 - told by the caller
+    names = {group.path[0]} if group.path else {group.fields["bbox"]}
+    if said:
+        names |= {path[0] for path in (columns.width, columns.height) if path}
+    elif columns.image is not None:
+        names.add(columns.image)
+    return sorted(names)
+
+
+def _boxes_and_sizes(
+    found: Found, columns: Columns, batch: pa.RecordBatch, said: bool
+) -> tuple[Numbers, Numbers]:
+    group = columns.objects
+    assert group is not None  # noqa: S101 - told by the caller
+    lists = values_of(batch, group, group.fields["bbox"])
+    boxes, _ = boxes_of(lists.values, group.box_sides)
+    if said and columns.width and columns.height:
+        sizes = np.stack([numbers(at(batch, columns.width)), numbers(at(batch, columns.height))], 1)
+    else:
+        sizes = np.array([_size(found, columns, batch, row) for row in range(len(batch))])
+    return boxes, sizes.reshape(-1, 2)[lists.rows]
+
+
+def _size(found: Found, columns: Columns, batch: pa.RecordBatch, row: int) -> tuple[float, float]:
+    if columns.image is None:
+        return (np.nan, np.nan)
+    try:
+        value = batch.column(columns.image)[row].as_py()
+        content = content_of(value[0] if isinstance(value, list) and value else value, found.root)
+        size = decode(content or b"", whole=False)
+    except BrokenImageError:
+        return (np.nan, np.nan)
+    return (size.height, size.width) if size.turned else (size.width, size.height)

@@ -1,0 +1,40 @@
+"""The receipt of a data set of ours: every file is there as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from acp.checks.parts import Found
+from acp.checks.problems import Problem
+from acp.receipt import RECEIPT, files_of
+from acp.shards import sha256
+
+MEND = "run acp build again"
+
+
+def check_receipt(found: Found, processes: int) -> Iterator[Problem]:
+    """Files that are missing, that are not those of the receipt, or that it does not name."""
+    if not found.ours:
+        return
+    if found.receipt is None:
+        yield Problem("receipt", RECEIPT, "cannot be read", MEND)
+        return
+    sums = found.receipt.sha256
+    there = [name for name in files_of(found.root) if not _hidden(name)]
+    for name in sorted(set(sums) - set(there)) if not found.partial else ():
+        yield Problem("receipt", name, f"is in {RECEIPT}, but not there", MEND)
+    known = [name for name in there if name in sums]
+    with ThreadPoolExecutor(processes) as pool:
+        now = pool.map(lambda name: sha256(found.root / name), known)
+        for name, found_sum in zip(known, now, strict=True):
+            if found_sum != sums[name]:
+                what = f"is not the file that was built: its checksum is not that in {RECEIPT}"
+                yield Problem("checksum", name, what, MEND)
+    for name in there:
+        if name not in sums:
+            yield Problem("receipt", name, f"is not in {RECEIPT}", f"remove it, or {MEND}")
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
