@@ -105,17 +105,18 @@ def _landed(
     """The release, if an attempt whose answer was lost has made it."""
     now = remote.state()
     if remote.target.create_pr:
-        for name, head in now.proposals.items():
-            if name not in before.proposals and holds(remote.files(head)):
-                return Landed(head, remote.proposal_address(name))
+        for name, oid in now.proposals.items():
+            if name not in before.proposals and holds(remote.files(oid)):
+                return Landed(oid, remote.proposal_address(name))
         return None
-    found = now.head(remote.target.branch)
-    if found == base:
+    head = now.head(remote.target.branch)
+    if head == base:
         return None
-    if found is not None and holds(remote.files(found)):
-        return Landed(found)
+    for oid in remote.commits(head, base) if head else ():
+        if holds(remote.files(oid)):
+            return Landed(oid)
     raise AcpError(
         f"{remote.target.repo}: {remote.target.branch} moved from {base[:12]} to "
-        f"{(found or 'nothing')[:12]} during this push, so nothing of it is in; look at what the "
+        f"{(head or 'nothing')[:12]} during this push, so nothing of it is in; look at what the "
         "other one did and push again"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,18 @@ class Remote:
             return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
         return retried(ask, "listing its files", self.tell)
+
+    def commits(self, head: str, base: str) -> list[str]:
+        """The commits up to `head` that follow `base`, oldest first."""
+
+        def ask() -> list[str]:
+            found = self.api.list_repo_commits(
+                self.target.repo, repo_type=self.target.repo_type, revision=head
+            )
+            newer = itertools.takewhile(lambda oid: oid != base, (each.commit_id for each in found))
+            return [*newer][::-1]
+
+        return retried(ask, "listing its commits", self.tell)
 
     def read(self, path: str, commit: str) -> bytes:
         """The content of a (small) file at a commit."""
