@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from acp.card.markdown import one_line
 from acp.card.reading import batches, row
 from acp.contact_sheet import annotate
 
@@ -79,7 +80,10 @@ def draw(image_row: Mapping[str, Any]) -> Image.Image:
     width, height = plain.size
     both = Image.new("RGB", (2 * width + GAP, height), "white")
     both.paste(plain, (0, 0))
-    both.paste(annotate(image_row), (width + GAP, 0))
+    objects = image_row["objects"]
+    labels = [one_line(name) for name in objects["category"]]
+    labelled = {**image_row, "objects": {**objects, "category": labels}}
+    both.paste(annotate(labelled), (width + GAP, 0))
     if both.width > MOST_W:
         both = both.resize((MOST_W, round(both.height * MOST_W / both.width)))
     return both

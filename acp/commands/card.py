@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def card(
     dataset: Annotated[Path, typer.Argument(help="Folder of a data set that acp build made.")],
     repo: Annotated[
-        str | None, typer.Option(help="As it would be on the Hub under this id, NAME/DATA-SET.")
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="As a push to this data set would show it."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write it to this file: .md, or .html to look at.")
@@ -25,12 +26,15 @@ def card(
     """Show the card of a data set: what it holds, how it was made, where it fails."""
     from acp.card import render_card
     from acp.card.page import as_page
+    from acp.hub.target import Target
     from acp.recipe import load_recipe
 
     if out is not None and out.suffix.lower() not in {".md", ".html"}:
         raise AcpError(f"--out {out}: a card is a .md or a .html")
+    if repo is not None:
+        Target(repo).check()
     receipt = _receipt(dataset)
-    name = checked_id(repo) if repo else load_recipe(str(dataset / "recipe.yaml")).data_set
+    name = repo or load_recipe(str(dataset / "recipe.yaml")).data_set
     text = render_card(dataset, receipt, name)
     if out is None:
         typer.echo(text, nl=False)
@@ -53,21 +57,3 @@ def _receipt(folder: Path) -> Receipt:
             "the folder that acp build --out wrote"
         )
     return receipt
-
-
-def checked_id(repo: str) -> str:
-    """The id, if the Hub could have it.
-
-    Raises:
-        AcpError: it could not.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError:
-        raise AcpError(
-            f"--repo {repo}: not an id of the Hub; it is NAME/DATA-SET of letters, digits and . _ -"
-        ) from None
-    return repo
