@@ -62,7 +62,7 @@ def tolerance_px(sizes_wh: Numbers, *, strict: bool) -> Numbers:
     if strict:
         return np.full((len(sizes_wh), 1), 0.01)
     longest = np.nan_to_num(sizes_wh).max(axis=1, keepdims=True, initial=0)
-    return np.maximum(1.0, 0.002 * longest)
+    return np.asarray(np.maximum(1.0, 0.002 * longest), np.float64)
 
 
 def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:

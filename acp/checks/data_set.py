@@ -16,7 +16,7 @@ from acp.checks.problems import Problem, Progress, Report, silent
 from acp.checks.reading import Shard, open_shards
 from acp.checks.remote import fetch
 from acp.checks.rows import check_rows, plan_of
-from acp.checks.sums import check_receipt
+from acp.checks.sums import check_extra, check_receipt
 from acp.errors import AcpError
 
 VIEWER_BYTES = 300_000_000
@@ -93,6 +93,7 @@ class _Check:
             report.add(Problem("card", README, "is not there", "run acp build again"))
         self._open()
         report.add(*check_receipt(found, self.processes))
+        report.warnings += check_extra(found)
         self._agree()
         for problem in unclaimed(found):
             self._add(problem, warning=not found.ours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,8 +207,11 @@ def _open_stream(found: Found, part: Part) -> Shard | Problem:
 
 
 def _read_stream(shard: Shard) -> Iterator[pa.RecordBatch]:
-    for table in shard.stream.with_format("arrow").iter(batch_size=STREAMED_ROWS):
-        yield from table.combine_chunks().to_batches()
+    import pyarrow as pa
+
+    rows = iter(shard.stream)  # of these, not of tables: those of rows without objects differ
+    while waiting := list(islice(rows, STREAMED_ROWS)):
+        yield pa.RecordBatch.from_pylist(waiting, schema=shard.schema)
 
 
 def _reason(error: BaseException) -> str:
