@@ -37,7 +37,7 @@ def push(
 ) -> None:
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
     from acp.hub.data_set import release_of, stale_files
-    from acp.hub.publish import publish
+    from acp.hub.publish import check_token, publish
     from acp.hub.request_log import keep_tokens_out, show_requests
     from acp.hub.target import Target
 
@@ -46,8 +46,10 @@ def push(
         show_requests()
     target = Target(repo, "dataset", revision, tag, private, create_pr)
     target.check()
-    release = release_of(folder, repo)
+    if not dry_run:
+        check_token()
     _check(folder)
+    release = release_of(folder, repo)
     done = publish(
         release.files,
         target,

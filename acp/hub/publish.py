@@ -60,6 +60,14 @@ class Plan:
         return target.branch if self.state.head(target.branch) else MAIN
 
 
+def check_token() -> None:
+    """Raises AcpError if nobody has logged in."""
+    if get_token() is None:
+        raise AcpError(
+            "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
+        )
+
+
 def publish(
     files: Mapping[str, Path | bytes],
     target: Target,
@@ -79,10 +87,8 @@ def publish(
         AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
     """
     target.check()
-    if not dry_run and get_token() is None:
-        raise AcpError(
-            "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
-        )
+    if not dry_run:
+        check_token()
     remote = Remote(target, lambda line: tell(without_token(line)))
     with told_in_one_line(target, "nothing was sent"):
         wanted = local_files(files, sums or {})
