@@ -1,0 +1,157 @@
+"""What a second push costs after a small edit: 5 rows of 1,500 dropped and 50 captions changed.
+
+    python benchmarks/push_bytes.py [--rows 1500]
+
+Everything is real but the Hub, which stands on loopback: `acp push` with Xet for the whole data
+set, and for `curated` alone uploads of the same rows as they could have been written instead.
+`new` are the bytes that the second push stored (with Xet) or sent (plain LFS); the share is of
+what the first one stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from loopback_hub import Hub, serving
+from synthetic_scenes import finish_build
+
+from acp.builder.release import release
+from acp.types import Scene
+
+REPO = "acp/lvis-synth"
+UPLOAD = """
+import sys
+from huggingface_hub import HfApi
+HfApi().create_repo(sys.argv[1], repo_type="dataset", exist_ok=True)
+HfApi().upload_folder(repo_id=sys.argv[1], folder_path=sys.argv[2], repo_type="dataset")
+"""
+HUNDRED_ROWS: dict[str, Any] = {"row_group_size": 100}
+SNAPPY: dict[str, Any] = {"compression": "snappy"}
+PLAIN_IMAGES: dict[str, Any] = {  # as `datasets` does it
+    "use_content_defined_chunking": True,
+    "write_page_index": True,
+}
+
+
+def edited(scene: Scene, rows: int) -> Scene | None:
+    """None for five scenes, another caption for fifty, spread over all."""
+    if scene.graph is None or scene.scene_id % (rows // 5) == rows // 10:
+        return None
+    if scene.scene_id % (rows // 50) == 7:
+        graph = replace(scene.graph, caption=f"Seen from afar: {scene.graph.caption}")
+        return replace(scene, graph=graph)
+    return scene
+
+
+def data_sets(folder: Path, rows: int) -> tuple[Path, Path]:
+    """The data set before and after the edit, as `acp build` writes them."""
+    for name in ("before", "after"):
+        build = finish_build(
+            folder / f"{name}.work",
+            rows,
+            ["scenes_per_shard=50"],
+            (lambda scene: edited(scene, rows)) if name == "after" else lambda scene: scene,
+        )
+        release(build, folder / name, 1)
+        shutil.rmtree(build.work)
+    return folder / "before", folder / "after"
+
+
+def rewritten(data_set: Path, out: Path, **options: Any) -> Path:
+    """`curated` of a data set in one file of other parquet options."""
+    (out / "curated").mkdir(parents=True)
+    table = pa.concat_tables(map(pq.read_table, sorted((data_set / "curated").glob("*.parquet"))))
+    rows = options.pop("row_group_size", len(table))
+    pq.write_table(table, out / "curated" / "train.parquet", row_group_size=rows, **options)
+    return out
+
+
+def plain_images(data_set: Path) -> dict[str, Any]:
+    """The options of `datasets` for the columns of `curated`."""
+    from datasets.arrow_writer import get_parquet_column_options
+
+    from acp.rows import features
+
+    found = features("curated")
+    return {**PLAIN_IMAGES, **get_parquet_column_options(found, found.arrow_schema)}
+
+
+def curated_alone(data_set: Path, out: Path) -> Path:
+    """The files of `curated` as they are."""
+    shutil.copytree(data_set / "curated", out / "curated")
+    return out
+
+
+def stored(hub: Hub) -> int:
+    """Bytes that the Hub got so far."""
+    return hub.xet_bytes() if hub.xet else sum(size for _, size in hub.received)
+
+
+def pushed(folder: Path, releases: tuple[Path, Path], *, xet: bool, acp: bool) -> tuple[int, int]:
+    """Bytes that the first push stored, and those that the second added."""
+    counts = [0]
+    with serving(Hub(folder / "hub", xet=xet)) as hub:
+        for each in releases:
+            cache = folder / f"cache{len(counts)}"  # as from another machine
+            if acp:
+                ran = hub.acp(["push", str(each), "--repo", REPO], cache)
+            else:
+                ran = hub.run(UPLOAD, cache, REPO, str(each))
+            if ran.returncode:
+                raise SystemExit(ran.stderr)
+            counts.append(stored(hub))
+    shutil.rmtree(folder)
+    return counts[1], counts[2] - counts[1]
+
+
+def measured(folder: Path, rows: int) -> Iterator[tuple[str, int, int]]:
+    """What was pushed, the bytes of the first push, the bytes of the second."""
+    before, after = data_sets(folder, rows)
+
+    def curated(**options: Any) -> tuple[Path, Path]:
+        one, other = folder / "curated-before", folder / "curated-after"
+        for made, source in ((one, before), (other, after)):
+            shutil.rmtree(made, ignore_errors=True)
+            if options:
+                rewritten(source, made, **options)
+            else:
+                curated_alone(source, made)
+        return one, other
+
+    def push(name: str, what: tuple[Path, Path], *, xet: bool = True) -> tuple[str, int, int]:
+        place = Path(tempfile.mkdtemp(dir=folder))  # Xet holds a folder as long as we live
+        return name, *pushed(place, what, xet=xet, acp=what[0] == before)
+
+    plain = plain_images(before)
+    yield push("whole data set, Xet", (before, after))
+    yield push("whole data set, plain LFS", (before, after), xet=False)
+    yield push("curated, Xet", curated())
+    yield push("  row groups of 100 images", curated(**plain, **HUNDRED_ROWS))
+    yield push("  snappy, no chunking", curated(**SNAPPY))
+    yield push("  the same, 100 images", curated(**SNAPPY, **HUNDRED_ROWS))
+    yield push("curated, plain LFS", curated(), xet=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1500, help="at least 500")
+    rows = parser.parse_args().rows
+    print(f"{'':<28}{'first push':>12}{'new bytes':>12}{'share':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, first, new in measured(Path(folder), rows):
+            print(f"{name:<28}{first / 1e6:>9.1f} MB{new / 1e6:>9.2f} MB{new / first:>8.1%}")
+
+
+if __name__ == "__main__":
+    main()
