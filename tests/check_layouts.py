@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 from pycocotools import mask as coco_mask
 
 Row = dict[str, Any]
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def coco_rows(folder: Path) -> list[Row]:

@@ -90,14 +90,15 @@ def card_and_shards(
         rows: by configuration and split; None where a file of it cannot be read.
     """
     known = {part.config for part in found.parts}
+    named = {entry["config_name"] for entry in configs_of(found.card)}
     told = set()
     for config, info in infos_of(found.card or {}):
         told.add(config)
         if isinstance(info, Problem):
             yield info
         elif config in known:
-            yield from _info_and_shards(config, info, shards.get(config, ()), rows)
-        elif not found.partial and configs_of(found.card):
+            yield from _info_and_shards(config, info, shards.get(config, ()), rows, found.partial)
+        elif not found.partial and named and config not in named:
             what = f"dataset_info: there is no configuration {config!r}"
             yield Problem("dataset_info", README, what, "remove it, or add it to configs")
     for config in sorted(known - told) if found.ours else ():
@@ -110,6 +111,7 @@ def _info_and_shards(
     info: DatasetInfo,
     shards: Sequence[Shard],
     rows: Mapping[tuple[str, str], int | None],
+    partial: bool,
 ) -> Iterator[Problem]:
     where, mend = f"{README}: dataset_info, {config}", "write the card anew from the files"
     if info.features and shards and shards[0].features != info.features:
@@ -119,17 +121,14 @@ def _info_and_shards(
             yield Problem("dataset_info", where, f"features: {what}", mend)
     splits = {str(name): split.num_examples for name, split in (info.splits or {}).items()}
     have = {split: count for (name, split), count in rows.items() if name == config}
+    missing = set(splits) - set(have) if not partial else set()
+    if splits and (missing or set(have) - set(splits)):
+        what = f"its splits are {', '.join(splits)}, those of its files {', '.join(have)}"
+        yield Problem("dataset_info", where, what, "correct splits, or data_files")
     for split, told in splits.items():
         count = have.get(split)
-        if split not in have:
-            what = f"split {split!r} has no files"
-            yield Problem("dataset_info", where, what, "correct splits, or data_files")
-        elif count is not None and told != count:
+        if count is not None and told != count:
             what = f"split {split!r} has {told} examples, its files {count}"
-            yield Problem("dataset_info", where, what, mend)
-    for split in have if splits else ():
-        if split not in splits:
-            what = f"split {split!r} is not among its splits"
             yield Problem("dataset_info", where, what, mend)
 
 

@@ -18,12 +18,28 @@ _BLOCK = re.compile(r"\A\s*---[ \t]*\n(.*?)\n?^---[ \t]*$", re.DOTALL | re.MULTI
 LISTS = ("task_categories", "task_ids", "size_categories")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that are there twice, as the Hub does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_card(readme: Path) -> tuple[Mapping[str, Any] | None, list[Problem]]:
     """The YAML at the top of a README: None, with a problem if it cannot be read; {} if a README
     has none."""
     try:
         block = _BLOCK.match(readme.read_text(encoding="utf-8").replace("\r\n", "\n"))
-        card = yaml.safe_load(block.group(1)) if block else {}
+        card = yaml.load(block.group(1), _Loader) if block else {}  # noqa: S506 - a safe loader
     except FileNotFoundError:
         return None, []
     except UnicodeDecodeError:

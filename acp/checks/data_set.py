@@ -15,7 +15,7 @@ from acp.checks.parts import README, Found, Part, find
 from acp.checks.problems import Problem, Progress, Report, silent
 from acp.checks.reading import Shard, open_shards
 from acp.checks.remote import fetch
-from acp.checks.rows import check_rows, plan_of
+from acp.checks.rows import check_rows, plans_of
 from acp.checks.sums import check_extra, check_receipt
 from acp.errors import AcpError
 
@@ -165,10 +165,9 @@ class _Check:
 
     def _plans(self) -> Iterator[tuple[Shard, Plan]]:
         for config, shards in self._by_config().items():
-            plan, share = plan_of(self.found, shards)
-            self._note(config, plan, share)
-            for shard in shards:
-                yield shard, plan
+            plans, share = plans_of(self.found, shards)
+            self._note(config, plans[0], share)
+            yield from zip(shards, plans, strict=True)
 
     def _note(self, config: str, plan: Plan, share: float) -> None:
         group = plan.columns.objects

@@ -107,6 +107,7 @@ class _Boxes:
         self.sizes_wh: Numbers = sizes.reshape(-1, 2)[self.lists.rows]
         self.pixels = plan.convention.to_xywh_px(self.stored, self.sizes_wh)
         self.tolerance = tolerance_px(self.sizes_wh, strict=plan.strict)[:, 0]
+        self.good = np.ones(len(self.stored), dtype=bool)
 
     def check(self) -> Iterator[Placed]:
         missing = self.counts == -1
@@ -116,6 +117,7 @@ class _Boxes:
         sides = self._sides()
         flat = whole & (sides <= 0).any(axis=1)
         out = whole & ~flat & (reach_px(self.pixels, self.sizes_wh) > self.tolerance)
+        self.good = whole & ~flat & ~out
         for place in np.flatnonzero(short | infinite | flat | out).tolist():
             yield int(self.lists.rows[place]), self._problem(place, bool(out[place]))
         if self.plan.strict:
@@ -177,7 +179,10 @@ def _check_masks(
             continue
         checked["masks"] += 1
         if boxes is not None and not uneven[row]:
-            box = boxes.pixels[int(boxes.lists.starts[row]) + inside]
+            at_box = int(boxes.lists.starts[row]) + inside
+            if not boxes.good[at_box]:
+                continue
+            box = boxes.pixels[at_box]
             area = None if sizes is None else float(sizes[1][int(sizes[0][row]) + inside])
             for what in _disagreements(mask, box, area, strict=plan.strict):
                 yield row, Problem("segmentation", where, what, "compute both from the mask again")
@@ -200,8 +205,6 @@ def _check_mask(plan: Plan, value: Any, size_wh: tuple[int, int] | None) -> Mask
 
 def _disagreements(mask: Mask, box: Numbers, area: float | None, *, strict: bool) -> Iterator[str]:
     """Ours are those of the mask; people's boxes may be larger or smaller, but not elsewhere."""
-    if not np.isfinite(box).all():
-        return
     own = np.array(mask.box_xywh_px)
     if strict:
         if np.abs(own - box).max() > 0.5:

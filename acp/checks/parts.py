@@ -11,6 +11,7 @@ from typing import Any
 from acp.checks.problems import Problem
 from acp.errors import AcpError
 from acp.receipt import RECEIPT, Receipt, read_receipt
+from acp.rows import CONFIGS
 
 README = "README.md"
 DIRECT = {"parquet": "parquet", "geoparquet": "parquet", "gpq": "parquet", "arrow": "arrow"}
@@ -76,8 +77,19 @@ def _folder(found: Found, config: str | None) -> Found:
     found.receipt = read_receipt(found.root)
     found.card, problems = read_card(found.root / README)
     found.problems += problems
-    found.parts = list(_declared(found, config)) or list(_inferred(found))
+    if found.ours and not configs_of(found.card):
+        found.parts = list(_ours(found))
+    else:
+        found.parts = list(_declared(found, config)) or list(_inferred(found))
     return found
+
+
+def _ours(found: Found) -> Iterator[Part]:
+    """What our builds write, where the card cannot tell."""
+    for config in CONFIGS:
+        files = tuple(sorted((found.root / config).glob("*.parquet")))
+        if files:
+            yield Part(config, "train", "parquet", files)
 
 
 def _only(found: Found, config: str | None, split: str | None) -> Found:

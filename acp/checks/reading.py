@@ -83,7 +83,7 @@ def batches(
             yield first, batch
             first += len(batch)
     except Exception as error:  # pyarrow and the formats of `datasets` have their own
-        what = f"rows from {first} on cannot be read: {_reason(error)}"
+        what = f"rows from {first} on cannot be read: {reason_of(error)}"
         yield Problem("file", shard.place, what, "write or fetch it again")
 
 
@@ -105,7 +105,7 @@ def _open_parquet(part: Part, path: Path, place: str) -> Shard:
             schema, footer = file.schema_arrow, file.metadata
             groups = tuple(_row_group(footer, place) for place in range(footer.num_row_groups))
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         if "magic bytes" in reason:
             reason = "no parquet file, or cut off"
         raise BrokenShardError(f"cannot be opened: {reason}") from None
@@ -133,7 +133,7 @@ def _open_arrow(part: Part, path: Path, place: str) -> Shard:
         with _arrow_reader(path) as reader:
             schema = reader.schema
     except Exception as error:
-        raise BrokenShardError(f"cannot be opened: {_reason(error)}") from None
+        raise BrokenShardError(f"cannot be opened: {reason_of(error)}") from None
     return Shard(part, place, path, schema, _features(schema))
 
 
@@ -173,7 +173,7 @@ def _features(schema: pa.Schema) -> Features:
     try:
         return Features.from_arrow_schema(schema)
     except Exception as error:  # whatever stands in the metadata of the file
-        raise BrokenShardError(f"its features cannot be read: {_reason(error)}") from None
+        raise BrokenShardError(f"its features cannot be read: {reason_of(error)}") from None
 
 
 def _open_stream(found: Found, part: Part) -> Shard | Problem:
@@ -201,7 +201,7 @@ def _open_stream(found: Found, part: Part) -> Shard | Problem:
             elif isinstance(getattr(feature, "feature", None), Image):
                 stream = stream.cast_column(name, List(Image(decode=False)))
     except Exception as error:  # each format of `datasets` has its own
-        return Problem("file", place, f"cannot be opened: {_reason(error)}", "correct the files")
+        return Problem("file", place, f"cannot be opened: {reason_of(error)}", "correct the files")
     features = stream.features
     return Shard(part, place, None, features.arrow_schema, features, stream=stream)
 
@@ -214,7 +214,8 @@ def _read_stream(shard: Shard) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(waiting, schema=shard.schema)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """An error of a library in one line, not too long."""
     cause = error.__cause__ if type(error).__name__ == "DatasetGenerationError" else None
     text = " ".join(str(cause or error).split()) or type(error).__name__
     return text if len(text) < 300 else f"{text[:300]}..."

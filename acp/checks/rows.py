@@ -5,7 +5,7 @@ Images are decoded outside of Python's lock, so threads share the work without c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from acp.checks.conventions import COCO, Convention, choose
 from acp.checks.images import BrokenImageError, content_of, decode
 from acp.checks.parts import Found
 from acp.checks.problems import Problem
-from acp.checks.reading import Shard, batches
+from acp.checks.reading import Shard, batches, reason_of
 from acp.checks.values import Numbers, at, boxes_of, numbers, values_of
 
 if TYPE_CHECKING:
@@ -41,25 +41,37 @@ def check_rows(
                 if isinstance(each, Problem):
                     waiting.append((shard, each))
                 else:
-                    waiting.append((shard, pool.submit(check_batch, plan, shard.place, *each)))
+                    waiting.append((shard, pool.submit(_checked, plan, shard.place, *each)))
                 if len(waiting) > 2 * processes:
                     yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
 
 
+def _checked(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outcome:
+    """What stands in the files of others may be anything; it must not hide the next problem."""
+    try:
+        return check_batch(plan, place, first, batch)
+    except (ValueError, TypeError, KeyError, OverflowError, NotImplementedError) as error:
+        what = f"rows {first} to {first + len(batch) - 1} cannot be checked: {reason_of(error)}"
+        problem = Problem("rows", place, what, "write them as the first rows are")
+        return Outcome([problem], Counter(rows=len(batch)))
+
+
 def _result(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outcome | Problem]:
     return shard, each if isinstance(each, Problem) else each.result()
 
 
-def plan_of(found: Found, shards: list[Shard]) -> tuple[Plan, float]:
-    """How the shards of a configuration are checked, and the share of a sample of its boxes that
-    fits the convention taken."""
-    columns = find_columns(shards[0].features, shards[0].schema)
+def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
+    """How the shards of a configuration are checked, each by its own columns, and the share of a
+    sample of its boxes that fits the convention taken."""
+    each = [find_columns(shard.features, shard.schema) for shard in shards]
     convention, share = COCO, 1.0
-    if not found.ours and columns.objects is not None and "bbox" in columns.objects.fields:
-        convention, share = _convention(found, columns, shards)
-    return Plan(columns, found.root, convention, found.ours), share
+    objects = each[0].objects
+    if not found.ours and objects is not None and "bbox" in objects.fields:
+        alike = [shard for shard, own in zip(shards, each, strict=True) if own == each[0]]
+        convention, share = _convention(found, each[0], alike)
+    return [Plan(columns, found.root, convention, found.ours) for columns in each], share
 
 
 def _convention(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Convention, float]:
