@@ -183,7 +183,7 @@ def test_problems_are_told_and_nothing_is_sent(hub: Hub, six: Path, tmp_path: Pa
     ran = push(hub, broken)
     assert "nothing was sent" in refused(ran)
     assert "raw/train-00000-of-00001.parquet" in ran.stderr
-    assert not hub.requests
+    assert not writes(hub)
     assert "no such" in refused(push(hub, tmp_path / "nowhere")).lower()
 
 
@@ -210,7 +210,8 @@ def test_mistakes_are_one_line_with_the_mend(hub: Hub, six: Path) -> None:
     assert "OWNER/NAME" in refused(push(hub, six, repo="a b"))
     assert "OWNER/NAME" in refused(push(hub, six, repo="alone"))
     assert not hub.requests
-    assert "does not know this token" in refused(push(hub, six, token="hf_unknownunknown"))
+    unknown = push(hub, six, token="hf_unknown")  # noqa: S106
+    assert "does not know this token" in refused(unknown)
     line = refused(push(hub, six, token=READER))
     assert "may not write" in line
     assert "/settings/tokens" in line
@@ -234,10 +235,13 @@ def test_the_token_is_never_printed(hub: Hub, six: Path, role: str) -> None:
     hub.fail("GET", "/datasets/acp/a$", 503, times=1)
     hub.fail("PUT", "/lfs/", 503, times=1)
     hub.fail("POST", "/commit/", "drop", times=1)
-    for token in (secret, f"{secret} x", f"{secret}\u00e9", f"{secret}\n"):
+    said = ""
+    others = [f"{secret} x", f"{secret}\u00e9"] if role == "unknown" else []
+    for token in (f"{secret}\n", *others):
         ran = push(hub, six, "-v", token=token, **LOUD)
-        assert "SecretOfNobody" not in ran.stdout + ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert ran.returncode == (0 if role == "write" and token.strip() == secret else 1)
-    assert "HTTP Request: GET" in ran.stderr
-    assert "/commit/" in ran.stderr or role != "write"
+        assert ran.returncode == (0 if role == "write" else 1)
+        said += ran.stdout + ran.stderr
+    assert "SecretOfNobody" not in said
+    assert "Traceback" not in said
+    assert "HTTP Request: GET" in said
+    assert ("/commit/" in said) == (role == "write")

@@ -30,7 +30,7 @@ def check(
     from acp.progress import terminal
 
     device = terminal()
-    with _bar(device) as progress:
+    with bar(device) as progress:
         report = check_data_set(
             dataset,
             config=config,
@@ -63,7 +63,7 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def _bar(device: str) -> Iterator[Progress]:
+def bar(device: str) -> Iterator[Progress]:
     """A bar of the rows on a terminal; none elsewhere."""
     if not device:
         yield silent
@@ -71,13 +71,13 @@ def _bar(device: str) -> Iterator[Progress]:
     from huggingface_hub.utils.tqdm import tqdm
 
     with open(device, "w") as screen:  # noqa: PTH123 - a device, not a file
-        bar: Any = tqdm(desc="check", unit="row", file=screen)  # type: ignore[no-untyped-call]
+        rows: Any = tqdm(desc="check", unit="row", file=screen)  # type: ignore[no-untyped-call]
 
         def advance(what: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            rows.total = total
+            rows.update(done - rows.n)
 
         try:
             yield advance
         finally:
-            bar.close()
+            rows.close()

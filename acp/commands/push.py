@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from acp.hub.target import Target
 
 
+PROBLEMS = 20
+"""Lines for problems of one kind."""
+
+
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set, as acp build writes it.")],
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Data set on the Hub.")],
@@ -37,7 +41,7 @@ def push(
 ) -> None:
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
     from acp.hub.data_set import release_of, stale_files
-    from acp.hub.publish import check_token, publish
+    from acp.hub.publish import check_target, publish
     from acp.hub.request_log import keep_tokens_out, show_requests
     from acp.hub.target import Target
 
@@ -45,9 +49,9 @@ def push(
     if verbose:
         show_requests()
     target = Target(repo, "dataset", revision, tag, private, create_pr)
-    target.check()
-    if not dry_run:
-        check_token()
+    if not folder.is_dir():
+        raise AcpError(f"{folder}: no such folder; make a data set with acp build")
+    check_target(target, dry_run=dry_run, tell=_tell)
     _check(folder)
     release = release_of(folder, repo)
     done = publish(
@@ -68,14 +72,28 @@ def _tell(line: str) -> None:
 
 
 def _check(folder: Path) -> None:
+    """Read all of the data set as a reader would; raises AcpError if that does not go well."""
     from acp.checks import check_data_set
+    from acp.commands.check import bar, cores, printed
+    from acp.progress import terminal
 
     _tell(f"checking {folder}")
-    report = check_data_set(str(folder))
-    for line in report.lines():
-        _tell(line)
+    before = _stamps(folder)
+    with bar(terminal()) as progress:
+        report = check_data_set(
+            str(folder), processes=cores(), max_problems=PROBLEMS, progress=progress
+        )
     if not report.ok:
-        raise AcpError(f"{folder}: {report.total} problems, so nothing was sent; see acp check")
+        for line in printed(report):
+            _tell(line)
+        raise AcpError(f"{folder}: nothing was sent, see above; acp check tells all problems")
+    if _stamps(folder) != before:
+        raise AcpError(f"{folder}: changed while it was checked; push again")
+
+
+def _stamps(folder: Path) -> list[tuple[Path, int, int]]:
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _changed(release: Release, done: Published) -> list[str]:

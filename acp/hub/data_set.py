@@ -41,8 +41,6 @@ def release_of(folder: Path, repo: str) -> Release:
     Raises:
         AcpError: the folder is no data set.
     """
-    if not folder.is_dir():
-        raise AcpError(f"{folder}: no such folder; make a data set with acp build")
     receipt = read_receipt(folder)
     if receipt is not None:
         return _ours(folder, receipt, repo)

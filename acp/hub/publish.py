@@ -60,9 +60,20 @@ class Plan:
         return target.branch if self.state.head(target.branch) else MAIN
 
 
-def check_token() -> None:
-    """Raises AcpError if nobody has logged in."""
-    if get_token() is None:
+def check_target(target: Target, *, dry_run: bool = False, tell: Tell = lambda line: None) -> None:
+    """Ask whether a release can go there, before it costs anything.
+
+    Raises:
+        AcpError: nobody has logged in, the Hub cannot be reached, or the target cannot be.
+    """
+    _check_options(target, dry_run)
+    with told_in_one_line(target, "nothing was sent"):
+        _check_state(Remote(target, lambda line: tell(without_token(line))))
+
+
+def _check_options(target: Target, dry_run: bool) -> None:
+    target.check()
+    if not dry_run and get_token() is None:
         raise AcpError(
             "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
         )
@@ -86,9 +97,7 @@ def publish(
     Raises:
         AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
     """
-    target.check()
-    if not dry_run:
-        check_token()
+    _check_options(target, dry_run)
     remote = Remote(target, lambda line: tell(without_token(line)))
     with told_in_one_line(target, "nothing was sent"):
         wanted = local_files(files, sums or {})
@@ -114,9 +123,9 @@ def publish(
     )
 
 
-def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
-    target = remote.target
-    state = remote.state()
+def _check_state(remote: Remote) -> State:
+    """The state of the repository, if a release can go there."""
+    target, state = remote.target, remote.state()
     if state.exists and target.private and not state.private:
         raise AcpError(
             f"{target.repo}: exists and is public; make it private in its settings "
@@ -127,6 +136,11 @@ def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
     must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
     if must_be_there and state.head(target.branch) is None:
         raise AcpError(f"{target.repo}: has no {target.branch} yet; push without --create-pr first")
+    return state
+
+
+def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
+    target, state = remote.target, _check_state(remote)
     base = state.head(target.branch) or state.head(MAIN)
     there = remote.files(base)
     plan = Plan(state, base, changes(files, there, stale(there)))

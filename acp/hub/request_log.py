@@ -10,28 +10,26 @@ from acp.hub.trouble import without_token
 _QUERY = re.compile(r"\?\S*")
 
 
-class _WithoutToken(logging.Formatter):
+class _NoSecrets(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return without_token(super().format(record))
-
-
-class _WithoutQuery(_WithoutToken):
-    def format(self, record: logging.LogRecord) -> str:
-        return _QUERY.sub("", super().format(record))  # addresses of uploads are signed there
+        # The addresses that uploads go to are signed in their query.
+        return without_token(_QUERY.sub("", super().format(record)))
 
 
 def keep_tokens_out() -> None:
-    """Take tokens out of what huggingface_hub logs, at any verbosity."""
+    """Take tokens out of what huggingface_hub logs, at any verbosity, and tell of a failure
+    that is tried again in one line."""
     from huggingface_hub.utils.logging import get_logger
 
     for handler in get_logger("huggingface_hub").handlers:
-        handler.setFormatter(_WithoutToken())
+        handler.setFormatter(_NoSecrets())
+        handler.addFilter(lambda record: not record.getMessage().startswith("Retrying in "))
 
 
 def show_requests() -> None:
     """A line for each request on standard error: method, address, status."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_WithoutQuery())
+    handler.setFormatter(_NoSecrets())
     for name in ("httpx", "httpx2"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)

@@ -48,6 +48,8 @@ def told_in_one_line(target: Target, done: str) -> Iterator[None]:
 def _told(error: BaseException, target: Target) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
+    if isinstance(error, UnicodeEncodeError):
+        return "the token has characters that no token has; run hf auth login again"
     if isinstance(error, HfHubHTTPError):
         return _answered(error, target)
     if passing(error):
