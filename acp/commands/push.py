@@ -42,10 +42,10 @@ def push(
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
     from acp.hub.data_set import release_of, stale_files
     from acp.hub.publish import check_target, publish
-    from acp.hub.request_log import keep_tokens_out, show_requests
+    from acp.hub.request_log import keep_secrets_out, show_requests
     from acp.hub.target import Target
 
-    keep_tokens_out()
+    keep_secrets_out()
     if verbose:
         show_requests()
     target = Target(repo, "dataset", revision, tag, private, create_pr)

@@ -16,7 +16,7 @@ class _NoSecrets(logging.Formatter):
         return without_token(_QUERY.sub("", super().format(record)))
 
 
-def keep_tokens_out() -> None:
+def keep_secrets_out() -> None:
     """Take tokens out of what huggingface_hub logs, at any verbosity, and tell of a failure
     that is tried again in one line."""
     from huggingface_hub.utils.logging import get_logger
