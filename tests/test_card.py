@@ -26,6 +26,7 @@ from datasets import Features, get_dataset_config_names, load_dataset
 from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_hub import Hub, serving
 
 from acp.backends.registry import BACKENDS, RECIPE_KINDS
 from acp.build_command import build_recipe, summary
@@ -443,6 +444,8 @@ def test_the_cards_of_gpu_recipes(tmp_path: Path) -> None:
     assert "pip install 'auto-cherry-picker[gpu]==" in card
     assert "The same model (`me/llm`) wrote the scenes and judged the images" in card
     assert "proxy" not in card
+    unpinned = ("llm", "renderer", "segmenter", "scorer.captioner", "scorer.judge")
+    assert f"to the Hub: {', '.join(map(code, unpinned))}." in card
     assert "CLIS = 0 \u00d7 CLIS-L + 1 \u00d7 CLIS-I" in card
 
 
@@ -485,13 +488,20 @@ def test_the_code_on_the_card_runs(
 
 def test_the_commands_on_the_card_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
     (script,) = blocks((built / "README.md").read_text(encoding="utf-8"), "bash")
-    commands = [shlex.split(line) for line in script.splitlines()]
-    assert commands[-3][:4] == ["hf", "download", "acp/tiny", "recipe.yaml"]
-    (tmp_path / "rebuild").mkdir()  # what `hf download` leaves
-    shutil.copy(built / "recipe.yaml", tmp_path / "rebuild")
-    for command in commands:
-        if command[0] == "acp":
-            subprocess.run([*ACP, *command[1:]], cwd=tmp_path, check=True, capture_output=True)
+    commands = [line for line in script.splitlines() if not line.startswith("pip ")]
+    assert [command.split()[0] for command in commands] == ["hf", "acp", "acp"]
+    programs = Path(sys.executable).parent
+    with serving(Hub(tmp_path / "hub")) as hub:
+        hub.put_folder("acp/tiny", built)
+        for command in commands:
+            name, *arguments = shlex.split(command)
+            subprocess.run(
+                [programs / name, *arguments],
+                cwd=tmp_path,
+                env=hub.env(tmp_path / "cache"),
+                check=True,
+                capture_output=True,
+            )
     again = tmp_path / "rebuild" / "acp" / "tiny"
     assert read_receipt(again) == read_receipt(built)
     for path in built.rglob("*.*"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp.licences import OBLIGATIONS, strictest
+from acp.checks.hub_ids import hub_ids
+from acp.licences import OBLIGATIONS, Licence, licence_of, strictest
 
 FREE = ("mit", "apache-2.0", "cc0-1.0")
 
@@ -64,3 +66,21 @@ def test_nothing_that_is_asked_for_is_lost(sources: list[str]) -> None:
     assert result == "other" or all(
         OBLIGATIONS[result] >= OBLIGATIONS[source] for source in sources
     )
+
+
+def test_every_identifier_is_one_of_the_hub() -> None:
+    assert set(OBLIGATIONS) | {"other"} <= set(hub_ids()["license"])
+
+
+@given(st.lists(st.one_of(st.sampled_from(sorted(OBLIGATIONS)), st.text())))
+def test_a_name_stands_beside_other_alone_and_is_one_for_the_hub(sources: list[str]) -> None:
+    found = licence_of(sources)
+    assert found == licence_of(reversed(sources))
+    assert found.id == strictest(sources)
+    assert (found.name is not None) == (found.id == "other")
+    assert found.name is None or re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,200}", found.name)
+
+
+def test_free_licences_are_not_named_among_those_that_bind() -> None:
+    licences = ["apache-2.0", "mit", "FLUX.1 [dev] Non-Commercial License"]
+    assert licence_of(licences) == Licence("other", "flux.1-dev-non-commercial-license")

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from acp.card.reading import files, opened
+from acp.checks.hub_ids import size_category
 from acp.licences import Licence
 from acp.rows import CONFIGS, features
-
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-LARGER = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
-LARGEST = "100M<n<1B"
 
 
 def front_matter(folder: Path, data_set: str, licence: Licence, rows: Mapping[str, int]) -> str:
@@ -40,15 +37,6 @@ def front_matter(folder: Path, data_set: str, licence: Licence, rows: Mapping[st
     _infos(folder).to_dataset_card_data(data)
     _configs().to_dataset_card_data(data)
     return str(data).rstrip()
-
-
-def size_category(rows: int) -> str:
-    """The name that the Hub has for so many rows.
-
-    >>> size_category(0), size_category(1000)
-    ('n<1K', '1K<n<10K')
-    """
-    return next((name for limit, name in (*SIZES, *LARGER) if rows < limit), LARGEST)
 
 
 def _name_and_link(data_set: str, licence: Licence) -> dict[str, Any]:

@@ -114,11 +114,12 @@ def _of_models(models: Mapping[str, ModelInfo]) -> Iterator[str]:
 def _of_counts(found: Statistics) -> Iterator[str]:
     curated, raw = found.curated, found.raw
     dropped = raw.object_rejects.total()
-    yield (
-        "Not labelled in `curated`, though perhaps in the picture: "
-        f"{counted(dropped, 'object')} of the kept images that did not pass "
-        f"({share(dropped, dropped + curated.total)}); `raw` tells why."
-    )
+    if dropped:
+        yield (
+            "Not labelled in `curated`, though perhaps in the picture: "
+            f"{counted(dropped, 'object')} of the kept images that did not pass "
+            f"({share(dropped, dropped + curated.total)}); `raw` tells why."
+        )
     if curated.unscored:
         yield (
             f"{counted(curated.unscored, 'labelled object')} "
@@ -133,7 +134,7 @@ def _of_counts(found: Statistics) -> Iterator[str]:
     yield from _of_frequencies(curated)
     yield from _of_places(curated)
     yield (
-        f"{number(len(curated.captions))} different captions for "
+        f"{counted(len(curated.captions), 'different caption')} for "
         f"{counted(curated.rows, 'image')}; {share(curated.plain, curated.total)} of the objects "
         "have no attribute."
     )

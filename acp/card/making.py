@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import acp
-from acp.backends.base import Backend
-from acp.backends.registry import RECIPE_KINDS
+from acp.backends.base import LLM, Backend
 from acp.card.markdown import NOTHING, code, number, table, text
 from acp.recipe import Recipe
 from acp.types import ModelInfo
 
-PACKAGE = "auto-cherry-picker"
-FOLDER = "rebuild"
 MOST_ENTRIES = 4
 """Longer lists are told by their length."""
 STAGES = (
@@ -35,7 +30,12 @@ _OF_THE_MACHINE = {"licence", "base_url", "api_key_env", "threads"}
 def stages_table(recipe: Recipe, models: Mapping[str, ModelInfo]) -> str:
     """Every stage with what it does, the model that did it and the settings it ran with."""
     rows = [
-        [stage.replace("_", " "), does, _by(models, kind), _settings(recipe, stage, kind)]
+        [
+            stage.replace("_", " "),
+            does,
+            _by(recipe, models, stage, kind),
+            _settings(recipe, stage, kind),
+        ]
         for stage, kind, does in STAGES
     ]
     return table(["stage", "what it does", "by", "settings"], rows)
@@ -69,8 +69,13 @@ def models_table(models: Mapping[str, ModelInfo]) -> str:
     return table(["part", "id", "revision", "licence", "note"], rows)
 
 
-def _by(models: Mapping[str, ModelInfo], kind: str | None) -> str:
-    return code(models[kind].id) if kind and kind in models else NOTHING
+def _by(recipe: Recipe, models: Mapping[str, ModelInfo], stage: str, kind: str | None) -> str:
+    told = [code(models[kind].id)] if kind and kind in models else []
+    if stage == "lay_out":
+        llm, settings = recipe.backend("llm"), recipe.lay_out
+        asked = settings.llm_proposals and isinstance(llm, LLM) and llm.writes_boxes
+        told = [*(told if asked else []), *(["priors"] if settings.priors_proposals else [])]
+    return ", ".join(told) or ("priors" if stage == "combine" else NOTHING)
 
 
 def _settings(recipe: Recipe, stage: str, kind: str | None) -> str:
@@ -110,77 +115,14 @@ def show(value: Any) -> str:
         if len(value) > MOST_ENTRIES:
             return f"({len(value)} entries)"
         return f"({', '.join(show(each) for each in value)})"
-    return _file(str(value)) or str(value)
+    return file_name(str(value)) or str(value)
 
 
-def local_files(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, str]:
-    """The files and folders of its maker that a recipe names: their last names by key."""
-    local = {
-        kind: model.id
-        for kind, model in sorted(models.items())
-        if model.revision.startswith("sha256-")  # of a folder; one of the Hub has a commit
-    }
-    return {**dict(_local_files(recipe.resolved())), **local}
-
-
-def _local_files(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _local_files(value, f"{prefix}{key}.")
-        elif key in _FILES and isinstance(value, str):
-            yield f"{prefix}{key}", _last(value)
-        elif isinstance(value, str) and (name := _file(value)):
-            yield f"{prefix}{key}", name
-
-
-_FILES = {"prompt", "cutouts", "backgrounds", "path"}
-
-
-def _file(value: str) -> str:
+def file_name(value: str) -> str:
     """The last name of what looks like a path of somebody's machine, else nothing."""
-    return _last(value) if re.match(r"[/~]|\.\.?/|[A-Za-z]:\\", value) else ""
+    return last_name(value) if re.match(r"[/~]|\.\.?/|[A-Za-z]:\\", value) else ""
 
 
-def _last(path: str) -> str:
+def last_name(path: str) -> str:
+    """The last name of a path of any system."""
     return PurePosixPath(path.replace("\\", "/")).name or "/"
-
-
-def rebuild_command(recipe: Recipe, data_set: str) -> str:
-    """The commands that make the data set again, from the recipe in its repository."""
-    backends = [*_backends(recipe)]
-    extras = sorted(_extras(backends))
-    package = f"{PACKAGE}[{','.join(extras)}]" if extras else PACKAGE
-    return "\n".join(
-        [
-            f"pip install {shlex.quote(f'{package}=={acp.__version__}')}",
-            *(f"pip install --no-deps {name}" for name in _beside(backends)),
-            f"hf download {data_set} recipe.yaml --repo-type dataset --local-dir {FOLDER}",
-            *_assets(backends),
-            f"acp build {FOLDER}/recipe.yaml --out {FOLDER}/{data_set}",
-        ]
-    )
-
-
-def _backends(recipe: Recipe) -> Iterator[Backend]:
-    """The recipe's backends, and those that they ask themselves."""
-    for kind in RECIPE_KINDS:
-        backend = recipe.backend(kind)
-        yield backend
-        yield from getattr(backend, "parts", {}).values()
-
-
-def _extras(backends: Sequence[Backend]) -> set[str]:
-    """Names of the extras that the backends say they need."""
-    mends = (mend for backend in backends for mend in backend.modules.values())
-    return {extra for mend in mends for extra in re.findall(rf"{PACKAGE}\[(\w+)\]", mend)}
-
-
-def _beside(backends: Sequence[Backend]) -> list[str]:
-    """The packages of models that are installed without what they declare to need."""
-    mends = (mend for backend in backends for mend in backend.modules.values())
-    return sorted({name for mend in mends for name in re.findall(r"--no-deps ([\w.=-]+)", mend)})
-
-
-def _assets(backends: Sequence[Backend]) -> list[str]:
-    drawn = any(backend.name == "cutpaste" for backend in backends)
-    return [f"acp assets fetch --for {FOLDER}/recipe.yaml"] if drawn else []

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from acp.card import limits, making, sample, tables
+from acp.card import limits, making, rebuilding, sample, tables
 from acp.card.front_matter import front_matter
 from acp.card.histograms import histograms
 from acp.card.markdown import block, code, counted, number, one_line, text
@@ -79,8 +79,9 @@ def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) 
         "stages": making.stages_table(recipe, receipt.models),
         "thresholds": making.thresholds(recipe),
         "models": making.models_table(receipt.models),
-        "rebuild": making.rebuild_command(recipe, data_set),
-        "local_files": _told(making.local_files(recipe, receipt.models)),
+        "rebuild": rebuilding.rebuild_command(recipe, data_set),
+        "local_files": _told(rebuilding.local_files(recipe, receipt.models)),
+        "unpinned": ", ".join(map(code, rebuilding.unpinned(recipe, receipt.models))),
         "outcome": tables.outcome_table(found),
         "reasons": tables.reasons_table(found),
         "frequencies": tables.frequencies_table(found.curated),
