@@ -28,7 +28,7 @@ def coco_rows(folder: Path) -> list[Row]:
         )
     return [
         {
-            "image": str(folder / "coco_tiny" / "images" / image["file_name"]),
+            "image": stored(folder / "coco_tiny" / "images" / image["file_name"]),
             "image_id": image["id"],
             "width": image["width"],
             "height": image["height"],
@@ -36,6 +36,10 @@ def coco_rows(folder: Path) -> list[Row]:
         }
         for image in content["images"]
     ]
+
+
+def stored(path: Path) -> dict[str, Any]:
+    return {"bytes": path.read_bytes(), "path": path.name}
 
 
 def names_of(folder: Path) -> list[str]:
@@ -184,7 +188,7 @@ def named_sides(data: Path, out: Path) -> None:
     """Boxes as structs, images as bytes alone."""
     rows = [
         {
-            "jpg": Path(row["image"]).read_bytes(),
+            "jpg": row["image"]["bytes"],
             "objects": [
                 {
                     "box": dict(
@@ -218,10 +222,10 @@ def image_folder(data: Path, out: Path) -> None:
     (out / "train").mkdir(parents=True)
     lines = []
     for row in coco_rows(data):
-        source = Path(row["image"])
-        (out / "train" / source.name).write_bytes(source.read_bytes())
+        name = row["image"]["path"]
+        (out / "train" / name).write_bytes(row["image"]["bytes"])
         objects = columns(row["objects"], "bbox", "category", "area")
-        lines.append(json.dumps({"file_name": source.name, "objects": objects}))
+        lines.append(json.dumps({"file_name": name, "objects": objects}))
     (out / "train" / "metadata.jsonl").write_text("\n".join(lines))
 
 
@@ -246,7 +250,7 @@ def web_dataset(data: Path, out: Path) -> None:
             told = {"width": row["width"], "height": row["height"], "objects": objects}
             key = f"{row['image_id']:012d}"
             for suffix, content in (
-                ("jpg", Path(row["image"]).read_bytes()),
+                ("jpg", row["image"]["bytes"]),
                 ("json", json.dumps(told).encode()),
             ):
                 member = tarfile.TarInfo(f"{key}.{suffix}")

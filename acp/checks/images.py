@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ def content_of(value: Any, root: Path) -> bytes | None:
     """The bytes of an image as stored: `{"bytes", "path"}` or bytes; None for no image.
 
     Raises:
-        BrokenImageError: it is a path, and there is no such file.
+        BrokenImageError: it is a path to a file that is not there, or not of the data set.
     """
     if isinstance(value, dict):
         content, path = value.get("bytes"), value.get("path")
@@ -45,8 +46,11 @@ def content_of(value: Any, root: Path) -> bytes | None:
 
 
 def _read(path: str, root: Path) -> bytes:
+    archive = path.rpartition("::")[2] if "::" in path else path
+    if "://" in archive or not _inside(archive, root):
+        raise BrokenImageError("is a path out of the data set")
     try:
-        if "://" in path:  # in an archive, as `datasets` names it
+        if archive != path:  # as `datasets` names what is in an archive
             from datasets.utils.file_utils import xopen
 
             with xopen(path, "rb") as file:
@@ -54,7 +58,14 @@ def _read(path: str, root: Path) -> bytes:
                 return content
         return (root / path).read_bytes()
     except (OSError, ValueError, KeyError):
-        raise BrokenImageError(f"is a path to no file ({Path(path).name})") from None
+        raise BrokenImageError("is a path to no file") from None
+
+
+def _inside(path: str, root: Path) -> bool:
+    """By name alone: files of the cache are links to elsewhere."""
+    full = os.path.normpath(Path(root.absolute(), path))
+    bases = {os.path.normpath(root.absolute()), str(root.resolve())}
+    return any(Path(full).is_relative_to(base) for base in bases)
 
 
 def decode(content: bytes, *, whole: bool = True) -> Size:

@@ -74,7 +74,7 @@ class Report:
             yield str(problem)
             more = self.counts[problem.kind] - kept[problem.kind]
             if more and last[problem.kind] == place:
-                yield f"{problem.kind}: {more:,} more of this kind"
+                yield f"{problem.kind}: {more:,} more of this kind; --all shows them"
 
     def summary(self) -> str:
         """One line: what was checked, what was not there, and the number of problems.
