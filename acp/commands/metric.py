@@ -1,14 +1,19 @@
-"""`acp metric install`: the metric by its bare name, from anywhere and offline."""
+"""`acp metric`: CLIS as a module of `evaluate`, by its bare name and as a Space on the Hub."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import acp
 from acp.errors import AcpError
+
+if TYPE_CHECKING:
+    from acp.hub.publish import Published
+    from acp.hub.target import Target
 
 app = typer.Typer(help="CLIS as a module of `evaluate`.", no_args_is_help=True)
 
@@ -23,6 +28,71 @@ def install() -> None:
     for folder in install_metric():
         typer.echo(f"installed {folder}")
     typer.echo('use it with evaluate.load("clis"), in any folder, offline too')
+
+
+@app.command()
+def push(
+    repo: Annotated[str, typer.Option(metavar="OWNER/clis", help="Space on the Hub.")],
+    revision: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="Branch, made if missing. [default: main]")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tag this version, e.g. v1.0.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="For you and yours alone.")] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Propose it as a pull request.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change; write nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for each request.")
+    ] = False,
+) -> None:
+    """Put the metric on the Hub as a Space: a page to try it, and `evaluate.load("OWNER/clis")`."""
+    from acp.hub.metric_space import check_name, space_files, stale_files
+    from acp.hub.publish import check_target, publish
+    from acp.hub.request_log import keep_secrets_out, show_requests
+    from acp.hub.target import Target
+
+    keep_secrets_out()
+    if verbose:
+        show_requests()
+    target = Target(repo, "space", revision, tag, private, create_pr)
+    check_name(repo)
+    check_target(target, dry_run=dry_run, tell=_tell)
+    done = publish(
+        space_files(metric_folder()),
+        target,
+        stale=lambda there: stale_files(there, repo),
+        message=f"CLIS of auto-cherry-picker {acp.__version__}",
+        dry_run=dry_run,
+        tell=_tell,
+    )
+    for line in [*done.changes.lines(), *(_would(done) if dry_run else _did(done, target))]:
+        typer.echo(line)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _would(done: Published) -> list[str]:
+    state = "to be made" if done.created else "exists"
+    return [f"to          {done.address} ({state})", "dry run: nothing was written"]
+
+
+def _did(done: Published, target: Target) -> list[str]:
+    if done.proposal:
+        return [f"proposed    {done.proposal}", f"commit      {done.commit}"]
+    at = target.tag or target.revision
+    more = f", revision={at!r}" if at else ""
+    return [
+        f"Space       {done.address}",
+        f"commit      {done.commit}" + (" (as before)" if done.changes.nothing else ""),
+        f"use it      evaluate.load({target.repo!r}{more})",
+    ]
 
 
 def metric_folder() -> Path:
