@@ -1,10 +1,13 @@
-"""The Space: started as a Hub starts it, on loopback, used by a client and by a browser."""
+"""The Space: pushed to a Hub on loopback, started from there as a Hub starts it, used by a client
+and by a browser."""
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -17,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback_hub import Hub, serving
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 
-APP = Path(__file__).resolve().parents[1] / "metrics" / "clis" / "app.py"
 ROW = {
     "width": 640,
     "height": 480,
@@ -31,13 +34,25 @@ ROW = {
 
 
 @pytest.fixture(scope="module")
-def space() -> Iterator[str]:
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new folder with the files of the repository, and no more."""
+    folder = tmp_path_factory.mktemp("space")
+    with serving(Hub(tmp_path_factory.mktemp("hub"))) as hub:
+        ran = hub.acp(["metric", "push", "--repo", "acp/clis"], tmp_path_factory.mktemp("hf"))
+        assert ran.returncode == 0, ran.stderr
+        for name, content in hub.files("acp/clis", repo_type="space").items():
+            (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def space(pushed: Path) -> Iterator[str]:
     """The address of a running Space, which ends with the tests."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, APP.name], cwd=APP.parent, env=environment)
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=pushed, env=environment)
     address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(240):
@@ -246,7 +261,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 PLACE = """
 (() => {
-  const box = document.querySelector("QUERY").getBoundingClientRect();
+  const box = document.querySelector('QUERY').getBoundingClientRect();
   return [box.x, box.y, box.width, box.height];
 })()
 """
@@ -254,8 +269,11 @@ BUTTON = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() 
 
 
 def test_a_browser_draws_a_box_and_scores_the_layout(
-    space: str, browser: Browser, tmp_path: Path
+    space: str, pushed: Path, browser: Browser
 ) -> None:
+    import acp.clis
+
+    (example,) = re.findall(r"^EXAMPLE = (\{.*?^\})", (pushed / "app.py").read_text(), re.M | re.S)
     browser.send("Page.navigate", url=space)
     browser.wait(f"!!({BUTTON}) && document.querySelectorAll('img').length > 0")
     browser.wait("document.body.innerText.includes('skateboard')")
@@ -267,8 +285,11 @@ def test_a_browser_draws_a_box_and_scores_the_layout(
         browser.click(left + across * side, top + down * side)
         time.sleep(1)
     browser.wait("document.body.innerText.includes('0.25')")
-    browser.run(f"{BUTTON}.click()")
-    browser.wait("/CLIS-L -?[0-9]/.test(document.body.innerText)")
+    x, y, width, height = browser.wait(PLACE.replace("document.querySelector('QUERY')", BUTTON))
+    browser.click(x + width / 2, y + height / 2)
+    shown = browser.wait("(document.body.innerText.match(/CLIS-L (-?[0-9.]+)/) || [])[1]")
+    expected = acp.clis.score([ast.literal_eval(example)])["clis_l"][0]
+    assert shown == f"{expected:.1f}"
     browser.wait("document.body.innerText.includes('here | reference')")
     folder = os.environ.get("ACP_SCREENSHOTS")
     if folder:
