@@ -79,8 +79,14 @@ def _tell(line: str) -> None:
 
 
 def _would(done: Published) -> list[str]:
+    from acp.hub.changes import in_bytes
+
     state = "to be made" if done.created else "exists"
-    return [f"to          {done.address} ({state})", "dry run: nothing was written"]
+    return [
+        f"would send  {in_bytes(done.sent)}",
+        f"to          {done.address} ({state})",
+        "dry run: nothing was written",
+    ]
 
 
 def _did(done: Published, target: Target) -> list[str]:
