@@ -76,9 +76,14 @@ def predicates_table(curated: Curated) -> str:
     return table(["predicate", "relations", "share"], rows, (1, 2))
 
 
-def _of_scores(recipe: Recipe, models: Mapping[str, ModelInfo]) -> Iterator[str]:
+def has_proxy(recipe: Recipe) -> bool:
+    """Whether the scores stand in for the paper's CLIS-I."""
     scorer = recipe.backend("scorer")
-    if isinstance(scorer, Scorer) and scorer.is_proxy:
+    return isinstance(scorer, Scorer) and scorer.is_proxy
+
+
+def _of_scores(recipe: Recipe, models: Mapping[str, ModelInfo]) -> Iterator[str]:
+    if has_proxy(recipe):
         note = text(models["scorer"].note) if "scorer" in models else ""
         yield (
             f"**The CLIS-I scores here are a proxy**{f' ({note})' if note else ''}. They are not "

@@ -53,10 +53,10 @@ def thresholds(recipe: Recipe) -> str:
     also = f" where {' and '.join(asked)}" if asked else ""
     best = "the best image is" if pick.per_scene == 1 else f"the best {pick.per_scene} images are"
     return (
-        f"An object is labelled where CLIS-I is at least {number(pick.min_clis_i_instance)}, at "
-        f"least {number(pick.min_visible)} of it is visible and its shorter side has at least "
-        f"{pick.min_side_px} px. An image with a labelled object can be kept{also}; of each scene "
-        f"{best} kept."
+        f"An object is labelled where its CLIS-I is null or at least "
+        f"{number(pick.min_clis_i_instance)}, at least {number(pick.min_visible)} of it is visible "
+        f"and its shorter side has at least {pick.min_side_px} px. An image with a labelled "
+        f"object can be kept{also}; of each scene {best} kept."
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 _SPECIAL = re.compile(r"[\\`*~$<>&|\[\]{}#!@\"]|(?<!\w)_|_(?!\w)|:(?=\S)|(?<=www)\.", re.I)
 _LEADING = re.compile(r"^(?:[-+=>:]|\d+[.)](?!\S))")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+|\s+")
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+"""Control characters, and those that have no width or turn the direction of text."""
 NOTHING = "-"
 """Stands where there is no value."""
 
@@ -18,7 +19,7 @@ def one_line(value: object) -> str:
     >>> one_line("a\\n---\\n b")
     'a --- b'
     """
-    return re.sub(" +", " ", _UNSEEN.sub(" ", str(value))).strip()
+    return " ".join(UNSEEN.sub(" ", str(value)).split())
 
 
 def text(value: object) -> str:

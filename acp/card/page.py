@@ -38,6 +38,7 @@ code { font: 85% ui-monospace, "DejaVu Sans Mono", monospace; background: #818b9
   padding: .2em .4em; border-radius: 6px; }
 pre { background: #f6f8fa; padding: 16px; overflow: auto; border-radius: 6px; line-height: 1.45; }
 pre code { background: none; padding: 0; }
+blockquote { margin: 0 0 16px; padding: 0 1em; border-left: .25em solid #d1d9e0; color: #59636e; }
 details { margin-bottom: 16px; }
 summary { cursor: pointer; }
 a { color: #0969da; }

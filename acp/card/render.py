@@ -71,7 +71,7 @@ def _basics(
 def _example(found: Statistics) -> str:
     """A category to show filtering by: the most frequent one."""
     ranked = sorted(found.curated.objects.items(), key=lambda item: (-item[1], item[0]))
-    return json.dumps(one_line(ranked[0][0]) if ranked else "zebra")
+    return json.dumps(one_line(ranked[0][0]) if ranked else "zebra", ensure_ascii=False)
 
 
 def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) 
         "frequencies": tables.frequencies_table(found.curated),
         "category_table": tables.categories_table(found.curated),
         "predicates": limits.predicates_table(found.curated),
+        "proxy": limits.has_proxy(recipe),
         "histograms": histograms(found.raw),
         "limits": limits.limits(recipe, receipt.models, found),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from acp.card.markdown import one_line
+from acp.card.markdown import UNSEEN, one_line
 from acp.card.reading import batches, row
 from acp.contact_sheet import annotate
 
@@ -102,7 +102,8 @@ def as_json(image_row: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    told = json.dumps(value, ensure_ascii=False)
+    return UNSEEN.sub(lambda found: "".join(f"\\u{ord(one):04x}" for one in found[0]), told)
 
 
 def _short(value: Any, key: str = "") -> Any:
