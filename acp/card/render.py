@@ -56,7 +56,7 @@ def _basics(
         "card_data": front_matter(folder, data_set, licence, found.rows),
         "data_set": data_set,
         "recipe": recipe,
-        "description": recipe.description.strip(),
+        "description": recipe.description.strip().removesuffix("."),
         "fingerprint": receipt.fingerprint,
         "licence": licence,
         "rows": found.rows,
