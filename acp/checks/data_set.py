@@ -83,6 +83,7 @@ class _Check:
     processes: int
     progress: Progress
     shards: dict[Part, list[Shard]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         found, report = self.found, self.report
@@ -92,7 +93,7 @@ class _Check:
         elif found.ours and not found.problems:
             report.add(Problem("card", README, "is not there", "run acp build again"))
         self._open()
-        report.add(*check_receipt(found, self.processes))
+        report.add(*check_receipt(found, self.processes, self.broken))
         report.warnings += check_extra(found)
         self._agree()
         for problem in unclaimed(found):
@@ -113,6 +114,7 @@ class _Check:
                 self.report.checked["files"] += len(part.files) if self._streams(shard) else 1
                 if isinstance(shard, Problem):
                     self.report.add(shard)
+                    self.broken.add(shard.where)
                 else:
                     self.shards[part].append(shard)
                     self._check_row_groups(shard)

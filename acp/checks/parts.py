@@ -77,6 +77,9 @@ def _folder(found: Found, config: str | None) -> Found:
     found.receipt = read_receipt(found.root)
     found.card, problems = read_card(found.root / README)
     found.problems += problems
+    names = [entry["config_name"] for entry in configs_of(found.card)]
+    if names and config not in (None, *names):
+        raise AcpError(f"{found.name}: no config {config!r}; it has {', '.join(names)}")
     if found.ours and not configs_of(found.card):
         found.parts = list(_ours(found))
     else:

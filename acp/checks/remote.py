@@ -60,7 +60,7 @@ def _fetch(
     folder = snapshot_download(
         repo,
         repo_type="dataset",
-        revision=info.sha,
+        revision=revision,  # by its name, so that the cache knows it when there is no network
         allow_patterns=None if wanted is None else [_literal(name) for name in chosen],
     )
     return Path(folder), wanted is not None

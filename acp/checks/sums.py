@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from acp.checks.parts import Found
@@ -13,8 +13,9 @@ from acp.shards import sha256
 MEND = "run acp build again"
 
 
-def check_receipt(found: Found, processes: int) -> Iterator[Problem]:
-    """Files that are missing or that are not those of the receipt."""
+def check_receipt(found: Found, processes: int, broken: Collection[str]) -> Iterator[Problem]:
+    """Files that are missing or that are not those of the receipt; of `broken` ones that is told
+    already."""
     if not found.ours:
         return
     if found.receipt is None:
@@ -22,9 +23,9 @@ def check_receipt(found: Found, processes: int) -> Iterator[Problem]:
         return
     sums = found.receipt.sha256
     there = [name for name in files_of(found.root) if not _hidden(name)]
-    for name in sorted(set(sums) - set(there)) if not found.partial else ():
+    for name in sorted(set(sums) - set(there) - set(broken)) if not found.partial else ():
         yield Problem("receipt", name, f"is in {RECEIPT}, but not there", MEND)
-    known = [name for name in there if name in sums]
+    known = [name for name in there if name in sums and name not in broken]
     with ThreadPoolExecutor(processes) as pool:
         now = pool.map(lambda name: sha256(found.root / name), known)
         for name, found_sum in zip(known, now, strict=True):
