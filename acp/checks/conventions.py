@@ -111,8 +111,8 @@ def choose(
 
 
 def _units(boxes: Numbers) -> list[str]:
-    """By the largest numbers, but for a few that may be wrong."""
-    largest = float(np.quantile(np.abs(boxes).max(axis=1), 0.95))
+    """By the largest numbers, but for those of boxes that may be wrong."""
+    largest = float(np.quantile(np.abs(boxes).max(axis=1), 0.75))
     if largest <= 1.5:
         return ["normalised"]
     return ["pixels", "thousandths"] if largest <= 1000 else ["pixels"]
