@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 from loopback_hub import Hub
 
+WRITES = ("PUT", "POST", "DELETE")
 CLIENT = """
 import json, sys
 from pathlib import Path
 import huggingface_hub.utils._xet_progress_reporting as reporting
 from acp.errors import AcpError
-from acp.hub import upload
+from acp.hub import commit, upload
 from acp.hub.publish import publish
 from acp.hub.target import Target
 
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 dry_run = options.pop("dry_run", False)
 upload.BATCH_BYTES = options.pop("batch_bytes", upload.BATCH_BYTES)
+commit.PAUSES = options.pop("pauses", commit.PAUSES)
 stale = set(options.pop("stale", []))
 moved = []
 
@@ -101,6 +103,16 @@ def once_each(hub: Hub) -> bool:
     """Whether no large file came twice."""
     sums = [sha256 for sha256, _ in hub.received]
     return len(sums) == len(set(sums))
+
+
+def releases(hub: Hub, revision: str = "main") -> int:
+    """How many commits there are beside the Hub's own."""
+    return len(hub.log("acp/a", revision)) - 1
+
+
+def asked(hub: Hub, *methods: str) -> list[str]:
+    """The paths of the requests with these methods."""
+    return [path for method, path, _ in hub.requests if method in methods]
 
 
 def nth(count: int, action: Callable[[], object]) -> Callable[[], object]:

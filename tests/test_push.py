@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from loopback_hub import TOKEN, Hub, serving
-from publishing import contents, random_folder
+from publishing import contents, killed, once_each, random_folder
 from synthetic_scenes import finish_build
 
 from acp.builder.release import release
@@ -185,6 +185,18 @@ def test_problems_are_told_and_nothing_is_sent(hub: Hub, six: Path, tmp_path: Pa
     assert "raw/train-00000-of-00001.parquet" in ran.stderr
     assert not writes(hub)
     assert "no such" in refused(push(hub, tmp_path / "nowhere")).lower()
+
+
+@pytest.mark.parametrize("at", [("PUT", "/lfs/", 3), ("POST", "/commit/", 1)])
+def test_a_killed_push_goes_on(
+    hub: Hub, six: Path, tmp_path: Path, at: tuple[str, str, int]
+) -> None:
+    killed(hub, *at, ["-m", "acp", "push", str(six), "--repo", "acp/a"], tmp_path)
+    assert len(hub.log("acp/a")) == 1
+    assert len(hub.received) >= 2
+    pushed(hub, six)
+    assert len(hub.log("acp/a")) == 2
+    assert once_each(hub)
 
 
 def test_release_to_a_tag_a_branch_and_a_proposal(hub: Hub, six: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from acp.hub.target import Target
 
 _TRANSPORT: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}")
+_GOES_ON = "the same command goes on where this one ended"
 _MEND = "make one with write access on {endpoint}/settings/tokens and run hf auth login"
 
 
@@ -55,10 +56,12 @@ def _told(error: BaseException, target: Target) -> str:
     if passing(error):
         return (
             f"{reason_of(error)}, also after several attempts ({constants.ENDPOINT}); try again "
-            "later: the same command goes on where this one ended"
+            f"later: {_GOES_ON}"
         )
     if isinstance(error, _TRANSPORT):
         return f"the request cannot be made ({type(error).__name__}); is the token a valid one?"
+    if isinstance(error, ConnectionError):  # of hf_xet, which has tried for minutes
+        return f"the connection was lost ({error}); try again later: {_GOES_ON}"
     if error.__cause__ is not None:
         return _told(error.__cause__, target)
     if isinstance(error, OSError) and error.filename is not None:
@@ -79,8 +82,5 @@ def _answered(error: HfHubHTTPError, target: Target) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return f"no such {target.kind}, or this token may not see it; {new_token}"
     if passing(error):
-        return (
-            f"{reason_of(error)}, also after several attempts; try again later: the same command "
-            "goes on where this one ended"
-        )
+        return f"{reason_of(error)}, also after several attempts; try again later: {_GOES_ON}"
     return f"the Hub answered {status}: {error.server_message or 'no reason given'}"
