@@ -42,7 +42,8 @@ def check_data_set(
         config: this configuration alone; all if None.
         split: this split alone; all if None.
         revision: of a data set on the Hub.
-        processes: how many share the work; the answer does not depend on it.
+        processes: how many share the work, up to 4 as threads; more need the usual
+            `if __name__ == "__main__":` in a script. The answer does not depend on it.
         max_problems: how many of each kind the report keeps; all if None.
         tell: told in a line of what takes long.
         progress: told of the rows.
@@ -165,6 +166,15 @@ class _Check:
         if size is not None:
             self._add(size, warning=not self.found.ours)
 
+    def _size(self) -> int:
+        """Bytes of the files that can be read."""
+        return sum(
+            path.stat().st_size
+            for part, shards in self.shards.items()
+            for path in (part.files if shards else ())
+            if path.is_file()
+        )
+
     def _plans(self) -> Iterator[tuple[Shard, Plan]]:
         for config, shards in self._by_config().items():
             plans, share = plans_of(self.found, shards)
@@ -187,7 +197,7 @@ class _Check:
         total = sum(count or 0 for count in self._rows().values())
         ids: dict[tuple[str, str, str], Collected] = {}
         done = 0
-        for shard, outcome in check_rows(self._plans(), self.processes):
+        for shard, outcome in check_rows(self._plans(), self.processes, self._size()):
             if isinstance(outcome, Problem):
                 self.report.add(outcome)
                 continue

@@ -1,13 +1,17 @@
-"""The rows of all shards, checked by several threads; the answers come in the order of the rows.
+"""The rows of all shards, checked by several workers; the answers come in the order of the rows.
 
-Images are decoded outside of Python's lock, so threads share the work without copies of it.
+Images are decoded outside of Python's lock, so a few threads share the work without copies of it;
+the rest, a third of the time, holds the lock, so many workers are processes.
 """
 
 from __future__ import annotations
 
+import signal
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +24,14 @@ from acp.checks.parts import Found
 from acp.checks.problems import Problem
 from acp.checks.reading import Shard, batches, reason_of
 from acp.checks.values import Numbers, at, boxes_of, numbers, values_of
+from acp.errors import AcpError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_THREADS = 4
+SMALL_BYTES = 100_000_000
+"""Of files; with fewer, processes cost more to start than they save."""
 SAMPLE_BOXES = 4000
 SAMPLE_ROWS = 2000
 SAMPLE_IMAGES = 200
@@ -31,21 +39,48 @@ SAMPLE_IMAGES = 200
 
 
 def check_rows(
-    plans: Iterable[tuple[Shard, Plan]], processes: int
+    plans: Iterable[tuple[Shard, Plan]], processes: int, size: int
 ) -> Iterator[tuple[Shard, Outcome | Problem]]:
-    """Check every row of the shards, in their order, with `processes` threads."""
-    with ThreadPoolExecutor(processes) as pool:
+    """Check every row of the shards, in their order; `size` is that of their files in bytes.
+
+    Raises:
+        AcpError: a worker was ended from outside.
+    """
+    with _pool(processes, size) as pool:
         waiting: deque[tuple[Shard, Problem | Future[Outcome]]] = deque()
         for shard, plan in plans:
             for each in batches(shard):
-                if isinstance(each, Problem):
-                    waiting.append((shard, each))
-                else:
-                    waiting.append((shard, pool.submit(_checked, plan, shard.place, *each)))
+                task = each if isinstance(each, Problem) else _submit(pool, plan, shard, *each)
+                waiting.append((shard, task))
                 if len(waiting) > 2 * processes:
                     yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
+
+
+def _pool(processes: int, size: int) -> Executor:
+    if processes <= MOST_THREADS or size < SMALL_BYTES:
+        return ThreadPoolExecutor(processes)
+    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_ctrl_c)
+
+
+def _leave_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+
+
+def _submit(
+    pool: Executor, plan: Plan, shard: Shard, first: int, batch: pa.RecordBatch
+) -> Future[Outcome]:
+    if isinstance(pool, ProcessPoolExecutor):  # a slice that is pickled takes all rows with it
+        packed = batch.serialize().to_pybytes()
+        return pool.submit(_unpacked, plan, shard.place, first, packed, batch.schema)
+    return pool.submit(_checked, plan, shard.place, first, batch)
+
+
+def _unpacked(plan: Plan, place: str, first: int, packed: bytes, schema: pa.Schema) -> Outcome:
+    import pyarrow as pa
+
+    return _checked(plan, place, first, pa.ipc.read_record_batch(packed, schema))
 
 
 def _checked(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outcome:
@@ -59,7 +94,13 @@ def _checked(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outco
 
 
 def _result(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outcome | Problem]:
-    return shard, each if isinstance(each, Problem) else each.result()
+    try:
+        return shard, each if isinstance(each, Problem) else each.result()
+    except BrokenProcessPool:
+        raise AcpError(
+            f"{shard.place}: a process that checked it was ended from outside (out of memory?); "
+            "take fewer, as with --nproc 2"
+        ) from None
 
 
 def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
