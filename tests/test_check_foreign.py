@@ -318,7 +318,10 @@ def test_what_is_broken_is_told_in_one_line(layouts: Path, tmp_path: Path, name:
     assert "\n" not in found[0]
 
 
-def test_the_answer_does_not_depend_on_the_number_of_workers(layouts: Path, tmp_path: Path) -> None:
+def test_the_answer_does_not_depend_on_the_number_of_workers(
+    layouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acp.checks.rows.SMALL_BYTES", 0)  # so that five are processes
     folder = Path(shutil.copytree(layouts / "struct_of_lists", tmp_path / "data"))
 
     def change(rows: list[Row]) -> None:

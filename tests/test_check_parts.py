@@ -301,6 +301,9 @@ def test_no_rows_at_all(built: Path, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "train.parquet")
     report = check_data_set(str(tmp_path))
     assert report.ok
+    assert [str(each) for each in report.warnings] == [
+        "default, train: has no rows; load_dataset reads it only with streaming=True"
+    ]
     assert report.summary().endswith(
         "checked 1 file (there are no images, boxes, masks or relations); no problem"
     )

@@ -158,9 +158,13 @@ class _Check:
         for shards in self._by_config().values():
             for problem, warning in same_features(shards, strict=self.found.ours):
                 self._add(problem, warning=warning)
+        rows = self._rows()
+        for (config, split), count in rows.items():
+            if count == 0:
+                what = "has no rows; load_dataset reads it only with streaming=True"
+                self._add(Problem("empty", f"{config}, {split}", what), warning=True)
         if self.found.card is None:
             return
-        rows = self._rows()
         self.report.add(*card_and_shards(self.found, self._by_config(), rows))
         size = size_categories(self.found, rows)
         if size is not None:
