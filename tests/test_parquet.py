@@ -113,6 +113,9 @@ def test_files_and_row_groups_keep_to_their_bytes(
     both = [load_dataset(str(folder), split="train") for folder in (out, many)]
     assert both[0]["image_id"][:] == both[1]["image_id"][:]
     assert both[0][249]["caption"] == both[1][249]["caption"]
+    stream = load_dataset(str(out), split="train", streaming=True)
+    assert stream.num_shards == len(written)
+    assert stream.reshard().num_shards == len(found)
 
 
 def test_written_twice_the_files_have_the_same_bytes(tmp_path: Path, many: Path) -> None:

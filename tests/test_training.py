@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_the_boxes_that_the_model_gets_are_ours(trained: dict[str, Any]) -> None
         assert np.allclose(labels["boxes"].numpy(), expected, atol=1e-5)
         assert labels["class_labels"].tolist() == row["objects"]["category"]
         assert labels["orig_size"].tolist() == [row["height"], row["width"]]
+
+
+def test_an_annotation_file_in_the_format_of_coco(synthetic: Path, tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+
+    (code,) = blocks("docs/data.md", "python")
+    coco = run(code.replace("build/acp/lvis-synth", str(synthetic)))["coco"]
+    (tmp_path / "instances.json").write_text(json.dumps(coco.dataset), encoding="utf-8")
+    again = COCO(str(tmp_path / "instances.json"))
+    assert again.dataset == coco.dataset
+    assert again.annToMask(again.loadAnns(again.getAnnIds())[0]).any()
 
 
 def test_real_images_are_mixed_in(synthetic: Path) -> None:
