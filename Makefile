@@ -13,12 +13,13 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 IS_311 := $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets build test quality clean
+.PHONY: help setup assets build push test quality clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo
 	@echo 'make build RECIPE=tiny NPROC=1 ARGS="--set render.candidates=2"'
+	@echo 'make push RECIPE=tiny REPO=me/tiny ARGS="--private --dry-run"'
 
 setup: $(READY) ## Make the environment (.venv, pinned packages, embedded models)
 
@@ -42,6 +43,10 @@ assets: setup ## Fetch the photographs of the embedded default (no root needed)
 build: setup ## Run RECIPE (default demo) on NPROC processes into build/
 	@$(BIN)/acp assets fetch --for $(RECIPE)
 	@$(BIN)/acp build $(RECIPE) --nproc $(NPROC) $(ARGS)
+
+push: setup ## Check the data set of RECIPE and put it on the Hub, as REPO
+	@data_set=$$($(BIN)/acp recipes $(RECIPE) --show | sed -n 's/^data_set: *//p') && \
+	test -n "$$data_set" && $(BIN)/acp push "build/$$data_set" --repo "$(or $(REPO),$$data_set)" $(ARGS)
 
 test: $(READY_DEV) assets quality ## Check the code and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
