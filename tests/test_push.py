@@ -187,6 +187,15 @@ def test_problems_are_told_and_nothing_is_sent(hub: Hub, six: Path, tmp_path: Pa
     assert "no such" in refused(push(hub, tmp_path / "nowhere")).lower()
 
 
+def test_the_example_of_the_docs(hub: Hub, tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "publishing.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "one.txt").write_text("one")
+    ran = hub.run(code.replace('one.txt")', f'{tmp_path}/one.txt")'), tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert hub.files("me/notes", "v1")["notes/one.txt"] == b"one"
+
+
 @pytest.mark.parametrize("at", [("PUT", "/lfs/", 3), ("POST", "/commit/", 1)])
 def test_a_killed_push_goes_on(
     hub: Hub, six: Path, tmp_path: Path, at: tuple[str, str, int]

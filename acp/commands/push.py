@@ -63,7 +63,10 @@ def push(
         dry_run=dry_run,
         tell=_tell,
     )
-    for line in [*_changed(release, done), *(_would(done) if dry_run else _did(done, target))]:
+    for line in [
+        *_changed(release, done),
+        *(_would(done) if dry_run else _did(release, done, target)),
+    ]:
         typer.echo(line)
 
 
@@ -114,22 +117,31 @@ def _would(done: Published) -> list[str]:
     ]
 
 
-def _did(done: Published, target: Target) -> list[str]:
-    from acp.hub.changes import in_bytes
-
+def _did(release: Release, done: Published, target: Target) -> list[str]:
     if done.proposal:
         return [
             f"proposed    {done.proposal}",
             f"commit      {done.commit}",
-            f"sent        {in_bytes(done.sent)}",
+            f"sent        {_sent(done)}",
         ]
-    state = "nothing changed: no commit" if done.changes.nothing else in_bytes(done.sent)
+    state = "nothing changed: no commit" if done.changes.nothing else _sent(done)
     at = target.tag or target.revision
+    of_ours = ", split='train'" if release.sums else ""
+    at_commit = f", revision={at!r}" if at else ""
     return [
         f"release     {done.address}",
         f"commit      {done.commit}",
         f"sent        {state}",
         "load it     from datasets import load_dataset",
-        f"            data = load_dataset({target.repo!r}, split='train'"
-        + (f", revision={at!r})" if at else ")"),
+        f"            data = load_dataset({target.repo!r}{of_ours}{at_commit})",
     ]
+
+
+def _sent(done: Published) -> str:
+    from huggingface_hub.utils._runtime import is_xet_available
+
+    from acp.hub.changes import in_bytes
+
+    if is_xet_available():
+        return f"{in_bytes(done.sent)} at most: Xet leaves out what the Hub has"
+    return in_bytes(done.sent)
