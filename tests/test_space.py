@@ -224,7 +224,7 @@ class Browser:
         found = self.send("Runtime.evaluate", expression=script, returnByValue=True)
         return found["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 40) -> Any:
+    def wait(self, script: str, seconds: float = 90) -> Any:
         end = time.monotonic() + seconds
         while not (value := self.run(script)):
             assert time.monotonic() < end, f"never came true: {script}\n{self.text()}"
@@ -237,6 +237,15 @@ class Browser:
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def place(self, element: str) -> list[float]:
+        """x, y, width and height of an element once it has come to rest."""
+        script = PLACE.replace("ELEMENT", element)
+        found, before = self.wait(script), None
+        while found != before:
+            time.sleep(0.5)
+            found, before = self.run(script), found
+        return list(found)
 
     def picture(self, path: Path) -> None:
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
@@ -261,7 +270,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 PLACE = """
 (() => {
-  const box = document.querySelector('QUERY').getBoundingClientRect();
+  const box = ELEMENT.getBoundingClientRect();
   return [box.x, box.y, box.width, box.height];
 })()
 """
@@ -277,15 +286,16 @@ def test_a_browser_draws_a_box_and_scores_the_layout(
     browser.send("Page.navigate", url=space)
     browser.wait(f"!!({BUTTON}) && document.querySelectorAll('img').length > 0")
     browser.wait("document.body.innerText.includes('skateboard')")
-    layout = "[data-testid=detailed-image] img, .image-frame img"
-    x, y, width, height = browser.wait(PLACE.replace("QUERY", layout))
-    side = min(width, height)
-    left, top = x + (width - side) / 2, y + (height - side) / 2
+    layout = "document.querySelector('[data-testid=detailed-image] img, .image-frame img')"
     for across, down in ((0.7, 0.05), (0.95, 0.3)):
+        x, y, width, height = browser.place(layout)
+        side = min(width, height)
+        before = browser.run(f"{layout}.src")
+        left, top = x + (width - side) / 2, y + (height - side) / 2
         browser.click(left + across * side, top + down * side)
-        time.sleep(1)
+        browser.wait(f"{layout}.src !== {json.dumps(before)}")
     browser.wait("document.body.innerText.includes('0.25')")
-    x, y, width, height = browser.wait(PLACE.replace("document.querySelector('QUERY')", BUTTON))
+    x, y, width, height = browser.place(BUTTON)
     browser.click(x + width / 2, y + height / 2)
     shown = browser.wait("(document.body.innerText.match(/CLIS-L (-?[0-9.]+)/) || [])[1]")
     expected = acp.clis.score([ast.literal_eval(example)])["clis_l"][0]

@@ -290,7 +290,13 @@ def page() -> gr.Blocks:
                 button = gr.Button("Score", variant="primary")
                 summary = gr.Markdown()
         detail = gr.Dataframe(headers=DETAIL, label="Relations", wrap=True)
-        gallery = gr.Gallery(label="Nearest references", columns=3, object_fit="contain")
+        gallery = gr.Gallery(
+            label="Nearest references",
+            columns=2,
+            height="auto",
+            object_fit="contain",
+            elem_id="nearest",
+        )
         with gr.Accordion("All of it", open=False):
             everything = gr.JSON()
         shown = [summary, detail, gallery, everything]
@@ -311,6 +317,9 @@ def page() -> gr.Blocks:
     return blocks
 
 
+# The pictures are pairs, twice as wide as high; a gallery makes squares of them.
+STYLE = "#nearest .thumbnail-lg { aspect-ratio: 16 / 9; } #nearest img { object-position: top; }"
+
 if __name__ == "__main__":
     fonts = ["system-ui", "sans-serif"]  # no font of a server
-    page().launch(theme=gr.themes.Default(font=fonts, font_mono=["monospace"]))
+    page().launch(theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), css=STYLE)
