@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from loopback_hub import Hub
+from loopback_hub import TOKEN, Hub
+from synthetic_scenes import finish_build
 
+from acp.builder.release import release
+
+SMALL = "size_wh=[64,64]"
 WRITES = ("PUT", "POST", "DELETE")
 CLIENT = """
 import json, sys
@@ -103,6 +107,43 @@ def once_each(hub: Hub) -> bool:
     """Whether no large file came twice."""
     sums = [sha256 for sha256, _ in hub.received]
     return len(sums) == len(set(sums))
+
+
+def made(folder: Path, scenes: int) -> Path:
+    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny", 1)
+    return folder / "tiny"
+
+
+def push(
+    hub: Hub,
+    folder: Path,
+    *options: str,
+    repo: str = "acp/a",
+    token: str | None = TOKEN,
+    **env: str,
+) -> subprocess.CompletedProcess[str]:
+    home = folder.parent / "home"  # one with nothing in it is made if need be
+    return hub.acp(["push", str(folder), "--repo", repo, *options], home, token, **env)
+
+
+def pushed(hub: Hub, folder: Path, *options: str) -> str:
+    ran = push(hub, folder, *options)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def refused(ran: subprocess.CompletedProcess[str]) -> str:
+    """The one line of an error."""
+    assert ran.returncode == 1, ran.stdout
+    assert "Traceback" not in ran.stderr
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert ran.stderr.splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+def writes(hub: Hub) -> list[str]:
+    return [path for method, path, _ in hub.requests if method in ("PUT", "POST", "DELETE")]
 
 
 def releases(hub: Hub, revision: str = "main") -> int:

@@ -7,24 +7,22 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from loopback_hub import TOKEN, Hub, serving
-from publishing import contents, killed, once_each, random_folder
-from synthetic_scenes import finish_build
-
-from acp.builder.release import release
-
-READER = "hf_reader"
-SMALL = "size_wh=[64,64]"
-
-
-def made(folder: Path, scenes: int) -> Path:
-    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny", 1)
-    return folder / "tiny"
+from publishing import (
+    contents,
+    killed,
+    made,
+    once_each,
+    push,
+    pushed,
+    random_folder,
+    refused,
+    writes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +36,6 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     with serving(Hub(tmp_path / "hub")) as found:
         yield found
     assert found.errors == []
-
-
-def push(
-    hub: Hub,
-    folder: Path,
-    *options: str,
-    repo: str = "acp/a",
-    token: str | None = TOKEN,
-    **env: str,
-) -> subprocess.CompletedProcess[str]:
-    home = folder.parent / "home"  # one with nothing in it is made if need be
-    return hub.acp(["push", str(folder), "--repo", repo, *options], home, token, **env)
-
-
-def pushed(hub: Hub, folder: Path, *options: str) -> str:
-    ran = push(hub, folder, *options)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-def refused(ran: subprocess.CompletedProcess[str]) -> str:
-    """The one line of an error."""
-    assert ran.returncode == 1, ran.stdout
-    assert "Traceback" not in ran.stderr
-    lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert ran.stderr.splitlines()[-1] == lines[0]
-    return lines[0]
-
-
-def writes(hub: Hub) -> list[str]:
-    return [path for method, path, _ in hub.requests if method in ("PUT", "POST", "DELETE")]
 
 
 LOAD = """
@@ -224,45 +190,3 @@ def test_release_to_a_tag_a_branch_and_a_proposal(hub: Hub, six: Path, tmp_path:
         "refs/tags/v1.0",
     }
     assert len(hub.log("acp/a")) == 2
-
-
-def test_mistakes_are_one_line_with_the_mend(hub: Hub, six: Path) -> None:
-    assert "no token of the Hub: run hf auth login" in refused(push(hub, six, token=None))
-    assert "OWNER/NAME" in refused(push(hub, six, repo="a b"))
-    assert "OWNER/NAME" in refused(push(hub, six, repo="alone"))
-    assert not hub.requests
-    unknown = push(hub, six, token="hf_unknown")  # noqa: S106
-    assert "does not know this token" in refused(unknown)
-    line = refused(push(hub, six, token=READER))
-    assert "may not write" in line
-    assert "/settings/tokens" in line
-    hub.fail("POST", "/repos/create", 403, times=1)
-    assert "may not write" in refused(push(hub, six))
-    nobody = push(hub, six, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "cannot be reached, also after several attempts" in refused(nobody)
-    assert "HF_HUB_OFFLINE" in refused(push(hub, six, HF_HUB_OFFLINE="1"))
-    with pytest.raises(Exception, match="not found"):
-        hub.files("acp/a")
-
-
-LOUD = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "RUST_LOG": "debug"}
-
-
-@pytest.mark.parametrize("role", ["write", "read", "unknown"])
-def test_the_token_is_never_printed(hub: Hub, six: Path, role: str) -> None:
-    secret = "hf_SecretOfNobody0123456789"  # noqa: S105
-    if role != "unknown":
-        hub.tokens[secret] = role
-    hub.fail("GET", "/datasets/acp/a$", 503, times=1)
-    hub.fail("PUT", "/lfs/", 503, times=1)
-    hub.fail("POST", "/commit/", "drop", times=1)
-    said = ""
-    others = [f"{secret} x", f"{secret}\u00e9"] if role == "unknown" else []
-    for token in (f"{secret}\n", *others):
-        ran = push(hub, six, "-v", token=token, **LOUD)
-        assert ran.returncode == (0 if role == "write" else 1)
-        said += ran.stdout + ran.stderr
-    assert "SecretOfNobody" not in said
-    assert "Traceback" not in said
-    assert "HTTP Request: GET" in said
-    assert ("/commit/" in said) == (role == "write")

@@ -70,12 +70,12 @@ def _held_sums(remote: Remote, sums: Mapping[str, int]) -> Iterator[str]:
         if size
     ]
     for start in range(0, len(wanted), BATCH_FILES):
-        known, _, _ = post_lfs_batch_info(
+        known = post_lfs_batch_info(
             wanted[start : start + BATCH_FILES],
             token=None,
             repo_type=remote.target.repo_type,
             repo_id=remote.target.repo,
-        )
+        )[0]
         yield from (each["oid"] for each in known if each.get("actions") is None)
 
 
