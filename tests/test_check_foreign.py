@@ -158,6 +158,11 @@ def garbage(folder: Path) -> None:
     (folder / SHARD).write_bytes(bytes(500))
 
 
+def pointer(folder: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    (folder / SHARD).write_text(text)
+
+
 def empty(folder: Path) -> None:
     (folder / SHARD).write_bytes(b"")
 
@@ -170,6 +175,7 @@ def other_columns(folder: Path) -> None:
 POLYGONS = "data/train-00000-of-00002.parquet: row 1, annotations[0]: "
 BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "garbage": ("struct_of_lists", garbage, f"{SHARD}: cannot be opened: no parquet file, or cut"),
+    "pointer": ("struct_of_lists", pointer, f"{SHARD}: is a pointer of git LFS, not the file; run"),
     "empty": ("struct_of_lists", empty, f"{SHARD}: is empty (0 bytes); write or fetch it again"),
     "line": ("json_lines", broken_line, "train: cannot be opened: JSON parse error: "),
     "features": (
@@ -348,6 +354,15 @@ def test_problems_of_a_kind_are_counted_and_the_first_are_told(
     assert lines[-1].endswith("; 25 problems")
     everything = CliRunner().invoke(app, ["check", str(folder), "--all"])
     assert sum("width and height say" in line for line in everything.output.splitlines()) == 25
+
+
+def test_lists_of_something_else_need_not_be_as_long(tmp_path: Path) -> None:
+    """Key points of all objects in one list."""
+    objects = [{"bbox": [[1.0, 1, 5, 5]] * n, "points": [1.0] * (6 * n)} for n in (1, 2, 3)]
+    rows = [{"width": 9, "height": 9, "objects": each} for each in objects]
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "a.parquet"))
+    report = check_data_set(str(tmp_path))
+    assert (report.ok, report.checked["objects"]) == (True, 6)
 
 
 def test_a_file_a_split_and_a_configuration_alone(layouts: Path) -> None:

@@ -20,6 +20,7 @@ MOST_ROWS = 256
 STREAMED_ROWS = 32
 _BUFFER_BYTES = 1 << 20
 """Pages are read through a buffer, not row group by row group."""
+_POINTER = b"version https://git-lfs"
 
 
 class BrokenShardError(ValueError):
@@ -123,7 +124,7 @@ def _row_group(footer: Any, place: int) -> RowGroup:
 def _read_parquet(shard: Shard, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(shard.path, buffer_size=_BUFFER_BYTES) as file:
+    with pq.ParquetFile(shard.path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
         yield from file.iter_batches(batch_size=shard.batch_rows, columns=columns)
 
 
@@ -165,6 +166,9 @@ def _check_file(path: Path) -> None:
         raise BrokenShardError("is not there")
     if not path.stat().st_size:
         raise BrokenShardError("is empty (0 bytes)")
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise BrokenShardError("is a pointer of git LFS, not the file; run git lfs pull")
 
 
 def _features(schema: pa.Schema) -> Features:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from acp.checks.images import BrokenImageError, content_of, decode
 from acp.checks.parts import Found
 from acp.checks.problems import Problem
 from acp.checks.reading import Shard, batches, reason_of
-from acp.checks.values import Numbers, at, boxes_of, numbers, values_of
+from acp.checks.values import IntArray, Numbers, at, boxes_of, numbers, values_of
 from acp.errors import AcpError
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 MOST_THREADS = 4
 SMALL_BYTES = 100_000_000
 """Of files; with fewer, processes cost more to start than they save."""
+MOSTLY = 0.5
 SAMPLE_BOXES = 4000
 SAMPLE_ROWS = 2000
 SAMPLE_IMAGES = 200
-"""Fewer, where sizes have to be read off the images."""
+"""Fewer, where sizes have to be read off the images, or all columns are read."""
 
 
 def check_rows(
@@ -107,12 +109,38 @@ def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
     """How the shards of a configuration are checked, each by its own columns, and the share of a
     sample of its boxes that fits the convention taken."""
     each = [find_columns(shard.features, shard.schema) for shard in shards]
+    if not found.ours:
+        each = [_really_parallel(own, shard) for own, shard in zip(each, shards, strict=True)]
     convention, share = COCO, 1.0
     objects = each[0].objects
     if not found.ours and objects is not None and "bbox" in objects.fields:
         alike = [shard for shard, own in zip(shards, each, strict=True) if own == each[0]]
         convention, share = _convention(found, each[0], alike)
     return [Plan(columns, found.root, convention, found.ours) for columns in each], share
+
+
+def _really_parallel(columns: Columns, shard: Shard) -> Columns:
+    """Without the lists that have a value for something else than an object, such as key points."""
+    group = columns.objects
+    if group is None or len(group.parallel) < 2:
+        return columns
+    most_rows = SAMPLE_ROWS if shard.path is not None else SAMPLE_IMAGES
+    lengths: list[IntArray] = []
+    for each in batches(shard, [group.path[0]] if group.path else list(group.parallel)):
+        if isinstance(each, Problem) or sum(len(rows) for rows in lengths) >= most_rows:
+            break
+        found = [values_of(each[1], group, name).lengths for name in group.parallel]
+        lengths.append(np.stack(found, axis=1))
+    if not lengths:
+        return columns
+    counts = np.concatenate(lengths)
+    main = group.parallel.index(group.fields.get("bbox", next(iter(group.fields.values()))))
+    some = counts[counts.max(axis=1) > 0]
+    if not len(some):
+        return columns
+    alike = (some == some[:, [main]]).mean(axis=0) >= MOSTLY
+    kept = tuple(name for name, good in zip(group.parallel, alike, strict=True) if good)
+    return replace(columns, objects=replace(group, parallel=kept))
 
 
 def _convention(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Convention, float]:
@@ -125,8 +153,8 @@ def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Number
     """Boxes of the first rows of each shard, with the sizes of their images."""
     boxes, sizes = [np.zeros((0, 4))], [np.zeros((0, 2))]
     said = columns.width is not None and columns.height is not None
-    most_rows = SAMPLE_ROWS if said else SAMPLE_IMAGES
     for shard in shards:
+        most_rows = SAMPLE_ROWS if said and shard.path is not None else SAMPLE_IMAGES
         rows = 0
         for each in batches(shard, _names(columns, said)):
             if isinstance(each, Problem) or rows >= most_rows:
