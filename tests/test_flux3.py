@@ -334,9 +334,9 @@ def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_p
         "bfl/klein": {"license": "other", "license_name": "flux-kommunity-license"},
         "bfl/pup": {"license": "apache-2.0"},
     }
-    for name, files in as_on_the_hub(folder, tmp_path).items():
+    for name, model in as_on_the_hub(folder, tmp_path).items():
         gated = name == "bfl/gated"
-        hub.put_folder(name, files, "model", gated=gated, card=cards.get(name))
+        hub.put_folder(name, model, "model", gated=gated, card=cards.get(name))
     wanted = [("bfl/klein", "graph"), ("bfl/klein", "upsampler"), ("bfl/gated", "graph")]
     with serving(hub):
         ran = hub.run(FROM_THE_HUB, tmp_path / "cache", json.dumps(wanted))
