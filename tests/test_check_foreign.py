@@ -390,5 +390,7 @@ def test_a_folder_without_data(tmp_path: Path) -> None:
     with pytest.raises(AcpError, match="no data files in it"):
         check_data_set(str(tmp_path))
     (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(AcpError, match=r"notes.md: not a format of data sets"):
+        check_data_set(str(tmp_path / "notes.md"))
     with pytest.raises(AcpError, match="no data files in it"):
         check_data_set(str(tmp_path))

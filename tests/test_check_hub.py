@@ -68,6 +68,32 @@ def test_a_revision(hub: Hub, tmp_path: Path) -> None:
     assert hub.acp(["check", "me/tiny", "--revision", head], tmp_path / "then").returncode == 0
 
 
+PUSH = """
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from PIL import Image as Picture
+features = Features({"image": Image(), "objects": {"bbox": List(List(Value("float32"), length=4)),
+                     "category": List(ClassLabel(names=["cat", "dog"]))}})
+row = {"image": Picture.new("RGB", (60, 40)),
+       "objects": {"bbox": [[50, 30, 60, 40], [0, 30, 10, 35]], "category": [0, 1]}}
+data = Dataset.from_list([row] * 12, features=features)
+data.push_to_hub("you/pets", "first", max_shard_size="1KB")
+data.select(range(3)).push_to_hub("you/pets", "second", split="test")
+"""
+
+
+def test_what_push_to_hub_made(hub: Hub, tmp_path: Path) -> None:
+    """Two configurations, each with features and splits in the card."""
+    pushed = hub.run(PUSH, tmp_path / "their")
+    assert pushed.returncode == 0, pushed.stderr
+    done = hub.acp(["check", "you/pets"], tmp_path / "our")
+    corners = "objects.bbox taken as [x_min, y_min, x_max, y_max] in pixels"
+    *notes, summary = done.stdout.splitlines()
+    assert notes == [f"first: {corners}", f"second: {corners}"], done.stdout + done.stderr
+    assert "15 rows, 15 images, 30 objects, 30 boxes (there are no masks" in summary
+    one = hub.acp(["check", "you/pets", "--split", "test"], tmp_path / "one")
+    assert "checked 1 file, 3 rows, " in one.stdout, one.stdout + one.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "more", "told"),
     [

@@ -14,8 +14,6 @@ from acp.receipt import RECEIPT, Receipt, read_receipt
 from acp.rows import CONFIGS
 
 README = "README.md"
-DIRECT = {"parquet": "parquet", "geoparquet": "parquet", "gpq": "parquet", "arrow": "arrow"}
-"""Read here, file by file; other formats go through `load_dataset`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +199,7 @@ def _module_of_file(path: Path) -> str:
     from datasets.load import infer_module_for_data_files_list
 
     module, _ = infer_module_for_data_files_list(DataFilesList([path.as_posix()], []))
-    if module is None:
+    if module is None or path.suffix.lower() in _NO_DATA:
         raise AcpError(f"{path}: not a format of data sets; expected e.g. .parquet or .jsonl")
     return str(module)
 
