@@ -58,6 +58,21 @@ def test_create_again_change_and_remove(hub: Hub, folder: Path, tmp_path: Path) 
     assert once_each(hub)
 
 
+def test_readers_see_the_old_release_until_the_new_one(
+    hub: Hub, folder: Path, tmp_path: Path
+) -> None:
+    published(hub, folder, tmp_path)
+    old = hub.files("acp/a")
+    for path in (folder / "data").iterdir():
+        path.write_bytes(b"\0" + path.read_bytes())
+    seen: list[bool] = []
+    for method, pattern in (("PUT", "/lfs/"), ("POST", "/commit/")):
+        hub.when(method, pattern, lambda: seen.append(hub.files("acp/a") == old), times=9)
+    published(hub, folder, tmp_path)
+    assert seen == [True] * 5  # four files and a commit
+    assert holds(hub, folder)
+
+
 def test_a_dry_run_leaves_no_trace(hub: Hub, folder: Path, tmp_path: Path) -> None:
     bytes_of = {path: len(data) for path, data in contents(folder).items()}
     first = published(hub, folder, tmp_path, dry_run=True)

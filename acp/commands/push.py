@@ -110,8 +110,8 @@ def _would(done: Published) -> list[str]:
     from acp.hub.changes import in_bytes
 
     return [
-        f"would send  {in_bytes(done.sent)}"
-        + (f" ({in_bytes(done.held)} is there from before)" if done.held else ""),
+        f"would send  {_sent(done)}"
+        + (f"; {in_bytes(done.held)} are there from before" if done.held else ""),
         f"to          {done.address} ({'to be made' if done.created else 'exists'})",
         "dry run: nothing was written",
     ]
