@@ -412,3 +412,29 @@ def test_what_is_broken_is_told_in_one_line(folder: Path, name: str) -> None:
     assert len(found) == 1, found
     assert expected in found[0]
     assert "\n" not in found[0]
+
+
+def test_what_readers_get_on_with_is_a_warning(folder: Path) -> None:
+    pq.write_table(pq.read_table(folder / RAW), folder / RAW, compression="snappy")
+    sign(folder)
+    (folder / "notes.txt").write_text("mine")
+    report = check_data_set(str(folder))
+    assert report.ok
+    assert [str(warning) for warning in report.warnings] == [
+        f"{RAW}: row group 0: compresses images again (snappy); uncompressed, a small edit uploads "
+        "a small part",
+        f"{RAW}: row group 0: has no page index; with one, readers skip pages",
+        "notes.txt: is not in .acp.json; a push leaves it out",
+    ]
+
+
+def test_without_a_receipt_less_is_asked(folder: Path) -> None:
+    """A data set of others, as anybody may have made it of ours."""
+    (folder / RECEIPT).unlink()
+    shutil.copy(folder / SCENES, folder / "curated" / "extra.parquet")
+    edit_card = (folder / "README.md").read_text().replace("n<1K", "1K<n<10K")
+    (folder / "README.md").write_text(edit_card)
+    report = check_data_set(str(folder))
+    assert report.ok, list(report.lines())
+    assert [warning.kind for warning in report.warnings] == ["size_categories", "unclaimed"]
+    assert any("taken as [x, y, w, h] in pixels" in note for note in report.notes)
