@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -492,51 +490,6 @@ def test_the_bare_name_works_anywhere_after_install(tmp_path: Path) -> None:
     assert 'evaluate.load("clis")' in told
     found = run_python(BY_NAME.format(names=["clis", "acp/clis"]), folder, **environment)
     assert found.split() == ["evaluate-metric--clis", "[None]", "acp--clis", "[None]"]
-
-
-class _Space(BaseHTTPRequestHandler):
-    """The files of the Space, as a Hub serves them."""
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        prefix = "/spaces/acp/clis/resolve/main/"
-        name = self.path.removeprefix(prefix)
-        file = Path(MODULE) / name
-        if not self.path.startswith(prefix) or not file.is_file():
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        content = file.read_bytes()
-        self.send_response(200)
-        self.send_header("ETag", f'"{len(content)}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-def test_it_loads_from_a_hub(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Space) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        found = run_python(
-            BY_NAME.format(names=["acp/clis"]),
-            tmp_path,
-            HF_ENDPOINT=f"http://127.0.0.1:{server.server_address[1]}",
-            HF_HOME=str(tmp_path / "hf"),
-            HF_MODULES_CACHE=str(tmp_path / "hf" / "modules"),
-        )
-        server.shutdown()
-    assert found.split() == ["acp--clis", "[None]"]
 
 
 def test_the_module_says_what_to_install(tmp_path: Path) -> None:
