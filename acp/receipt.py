@@ -19,8 +19,10 @@ RECEIPT = ".acp.json"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`models` by kind of backend; `sha256` by path in the folder, with `/`, but its own."""
+    """`version` is that of this package which built the data; `models` by kind of backend;
+    `sha256` by path in the folder, with `/`, but its own."""
 
+    version: str
     fingerprint: str
     scenes: int
     models: Mapping[str, ModelInfo]
@@ -32,12 +34,13 @@ class Receipt:
 
 
 def parse_receipt(text: str | bytes) -> Receipt | None:
-    """The receipt that a file holds; None for anything else."""
+    """The receipt that a file holds; None for anything else, one without a version too."""
     try:
         content = json.loads(text)
         models = {str(kind): ModelInfo(**model) for kind, model in content["models"].items()}
         sums = {str(name): str(value) for name, value in content["sha256"].items()}
-        return Receipt(str(content["fingerprint"]), int(content["scenes"]), models, sums)
+        version, fingerprint = str(content["version"]), str(content["fingerprint"])
+        return Receipt(version, fingerprint, int(content["scenes"]), models, sums)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ from acp.build_command import build_recipe, summary
 from acp.builder.release import work_folder
 from acp.card import render_card, write_card
 from acp.card.limits import KNOWN
+from acp.card.making import stages_table, thresholds
 from acp.card.markdown import UNSEEN, code, text
 from acp.card.page import as_page, split
 from acp.card.reading import row
 from acp.card.sample import Place, choose
 from acp.card.statistics import read_statistics
 from acp.errors import AcpError
-from acp.receipt import Receipt, read_receipt, write_receipt
+from acp.receipt import RECEIPT, Receipt, parse_receipt, read_receipt, write_receipt
 from acp.recipe import load_recipe
 from acp.rows import CONFIGS, curated_row, features, image_row, scene_row
 from acp.runner import Build, open_build, published_recipe
@@ -114,7 +116,7 @@ def made_folder(
         )
     chosen = load_recipe(recipe).model_copy(update=description)
     (folder / "recipe.yaml").write_text(published_recipe(chosen), encoding="utf-8")
-    receipt = Receipt("0123456789abcdef", 1, models, {})
+    receipt = Receipt("1.2.3", "0123456789abcdef", 1, models, {})
     write_card(folder, receipt, "me/made")
     write_receipt(folder, receipt)
     return folder
@@ -572,3 +574,61 @@ def test_scenes_alone(tmp_path: Path) -> None:
     card = (made_folder(tmp_path / "set", [], scene=empty) / "README.md").read_text("utf-8")
     assert flaws(card) == []
     assert "| scene | `describe: no answer` | 1 |" in card
+
+
+def test_the_version_that_built_the_data_is_told(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path / "set")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^pip install '?auto-cherry-picker(\[\w+\])?==1\.2\.3'?$", card, re.M)
+
+
+def test_a_receipt_without_a_version_is_none_of_ours(built: Path) -> None:
+    content = json.loads((built / RECEIPT).read_bytes())
+    assert content["version"] == version("auto-cherry-picker")
+    assert parse_receipt(json.dumps(content)) == read_receipt(built)
+    del content["version"]
+    assert parse_receipt(json.dumps(content)) is None
+
+
+def alone(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its first object alone."""
+    objects = {key: values[:1] for key, values in row["objects"].items()}
+    return {**row, "objects": objects, "relations": {key: [] for key in row["relations"]}}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_sample_is_told_as_what_it_is(tmp_path: Path, kept: bool) -> None:
+    several = [{**each, "kept": kept} for each in make_rows(3)]
+    for name, rows in (("several", several), ("alone", [alone(each) for each in several])):
+        card = (made_folder(tmp_path / name, rows) / "README.md").read_text(encoding="utf-8")
+        (told,) = re.findall("^Row . .*$", card, flags=re.M)
+        assert ("with several objects" in told) == (name == "several")
+        assert ("`curated`" in told) == kept
+
+
+def test_thresholds_that_every_image_had_to_reach_are_told() -> None:
+    def told(*overrides: str) -> str:
+        return thresholds(load_recipe("tiny", overrides))
+
+    assert "kept where CLIS-L is null or at least 0;" in told()
+    assert "CLIS-L is null or at least -20;" in told("pick.min_clis_l=-20")
+    assert "can be kept; of each" in told("pick.min_clis_l=-100")
+    both = told("pick.min_clis_i=40", "pick.min_objects_share=0.5")
+    assert "CLIS-I is null or at least 40 and CLIS-L" in both
+    assert "the share of its objects that are labelled is at least 0.5" in both
+    assert "its mask keeps to" not in both
+    assert "its mask keeps to" in thresholds(load_recipe("lvis-longtail"))
+
+
+def test_stages_tell_who_did_them_and_who_did_not() -> None:
+    def row_of(stage: str, *overrides: str) -> str:
+        table = stages_table(load_recipe("tiny", overrides), MODELS)
+        (found,) = re.findall(rf"^\| {stage} \|.*$", table, flags=re.M)
+        return str(found)
+
+    assert "| `me/llm`, priors |" in row_of("describe")
+    assert "| priors | llm_proposals 0," in row_of("lay out")
+    assert "llm_proposals 2" in row_of("lay out", "llm.backend=smollm2")
+    assert "(a proxy of CLIS-I)" in row_of("score")
+    assert "by chance in place of CLIS-I" in row_of("score", "scorer.backend=random")
+    assert "(CLIS-I)" in row_of("score", "scorer.backend=clis")

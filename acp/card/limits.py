@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from acp.backends.base import Scorer
+from acp.card.making import has_proxy
 from acp.card.markdown import code, counted, number, share, table, text
 from acp.card.statistics import Curated, Statistics
 from acp.recipe import Recipe
@@ -52,7 +52,8 @@ KNOWN: Mapping[tuple[str, str], str] = {
     "relations, counts and attributes.",
     ("scorer", "clip-text"): "The scorer compares texts by their likeness and hardly reads "
     "relations, counts and attributes.",
-    ("scorer", "random"): "The scores are drawn by chance: nothing was picked for a reason.",
+    ("scorer", "random"): "CLIS-I is drawn by chance: no image was picked for what it "
+    "shows.",
 }
 """By kind and name of the backend."""
 
@@ -74,12 +75,6 @@ def predicates_table(curated: Curated) -> str:
     if rest := sum(n for _, n in ranked[MOST_PREDICATES:]):
         rows.append([f"{len(ranked) - MOST_PREDICATES} others", number(rest), share(rest, total)])
     return table(["predicate", "relations", "share"], rows, (1, 2))
-
-
-def has_proxy(recipe: Recipe) -> bool:
-    """Whether the scores stand in for the paper's CLIS-I."""
-    scorer = recipe.backend("scorer")
-    return isinstance(scorer, Scorer) and scorer.is_proxy
 
 
 def _of_scores(recipe: Recipe, models: Mapping[str, ModelInfo]) -> Iterator[str]:
@@ -145,10 +140,13 @@ def _of_counts(found: Statistics) -> Iterator[str]:
     )
     sources = found.scene_graphs.sources
     by_llm = sources["llm"]
-    yield (
-        f"{share(by_llm, sources.total())} of the layouts that were drawn were proposed by the "
-        "language model, the others were drawn from the priors."
-    )
+    if by_llm:
+        yield (
+            f"{share(by_llm, sources.total())} of the layouts that went on to the renderer were "
+            "proposed by the language model, the others come from the priors."
+        )
+    else:
+        yield "All layouts that went on to the renderer come from the priors."
 
 
 def _of_frequencies(curated: Curated) -> Iterator[str]:

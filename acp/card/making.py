@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from acp.backends.base import LLM, Backend
+from acp.backends.base import LLM, Backend, Scorer
 from acp.card.markdown import NOTHING, code, number, table, text
 from acp.recipe import Recipe
 from acp.types import ModelInfo
 
+LEAST_CLIS_L = -100
+"""A limit of CLIS-L that every layout reaches."""
 MOST_ENTRIES = 4
 """Longer lists are told by their length."""
 STAGES = (
@@ -32,7 +34,7 @@ def stages_table(recipe: Recipe, models: Mapping[str, ModelInfo]) -> str:
     rows = [
         [
             stage.replace("_", " "),
-            does,
+            _does(recipe, stage, does),
             _by(recipe, models, stage, kind),
             _settings(recipe, stage, kind),
         ]
@@ -41,23 +43,42 @@ def stages_table(recipe: Recipe, models: Mapping[str, ModelInfo]) -> str:
     return table(["stage", "what it does", "by", "settings"], rows)
 
 
+def _does(recipe: Recipe, stage: str, does: str) -> str:
+    if stage != "score" or not has_proxy(recipe):
+        return does
+    if recipe.backend("scorer").name == "random":
+        return "gives scores by chance in place of CLIS-I"
+    return does.replace("(CLIS-I)", "(a proxy of CLIS-I)")
+
+
+def has_proxy(recipe: Recipe) -> bool:
+    """Whether the scores stand in for the paper's CLIS-I."""
+    scorer = recipe.backend("scorer")
+    return isinstance(scorer, Scorer) and scorer.is_proxy
+
+
 def thresholds(recipe: Recipe) -> str:
     """What objects and images had to reach, in a sentence each."""
     pick = recipe.pick
-    images = {
-        "CLIS-I": pick.min_clis_i,
-        "CLIS-L": pick.min_clis_l,
-        "the share of its labelled objects": pick.min_objects_share,
-    }
-    asked = [f"{name} is at least {number(least)}" for name, least in images.items() if least]
+    limits = [
+        ("CLIS-I is null or", pick.min_clis_i, 0),
+        ("CLIS-L is null or", pick.min_clis_l, LEAST_CLIS_L),
+        ("the share of its objects that are labelled is", pick.min_objects_share, 0),
+    ]
+    asked = [f"{name} at least {number(least)}" for name, least, never in limits if least > never]
     also = f" where {' and '.join(asked)}" if asked else ""
     best = "the best image is" if pick.per_scene == 1 else f"the best {pick.per_scene} images are"
     return (
-        f"An object is labelled where its CLIS-I is null or at least "
+        f"An object is labelled where {_of_the_mask(recipe)}its CLIS-I is null or at least "
         f"{number(pick.min_clis_i_instance)}, at least {number(pick.min_visible)} of it is visible "
         f"and its shorter side has at least {pick.min_side_px} px. An image with a labelled "
         f"object can be kept{also}; of each scene {best} kept."
     )
+
+
+def _of_the_mask(recipe: Recipe) -> str:
+    exact = recipe.backend("segmenter").name == "exact"
+    return "" if exact else "its mask keeps to the settings of the stage mask, "
 
 
 def models_table(models: Mapping[str, ModelInfo]) -> str:
@@ -72,10 +93,17 @@ def models_table(models: Mapping[str, ModelInfo]) -> str:
 def _by(recipe: Recipe, models: Mapping[str, ModelInfo], stage: str, kind: str | None) -> str:
     told = [code(models[kind].id)] if kind and kind in models else []
     if stage == "lay_out":
-        llm, settings = recipe.backend("llm"), recipe.lay_out
-        asked = settings.llm_proposals and isinstance(llm, LLM) and llm.writes_boxes
-        told = [*(told if asked else []), *(["priors"] if settings.priors_proposals else [])]
+        with_priors = bool(recipe.lay_out.priors_proposals)
+        told = told if _asks_for_boxes(recipe) else []
+    else:
+        with_priors = stage == "describe" and recipe.describe.relations_from == "priors"
+    told += ["priors"] if with_priors else []
     return ", ".join(told) or ("priors" if stage == "combine" else NOTHING)
+
+
+def _asks_for_boxes(recipe: Recipe) -> bool:
+    llm = recipe.backend("llm")
+    return bool(recipe.lay_out.llm_proposals) and isinstance(llm, LLM) and llm.writes_boxes
 
 
 def _settings(recipe: Recipe, stage: str, kind: str | None) -> str:
@@ -84,6 +112,8 @@ def _settings(recipe: Recipe, stage: str, kind: str | None) -> str:
         values.update(getattr(recipe, stage).model_dump(mode="json"))
     if kind and stage != "lay_out":  # told once, at the first stage of a model
         values.update(_options(recipe.backend(kind)))
+    if stage == "lay_out" and not _asks_for_boxes(recipe):
+        values["llm_proposals"] = 0  # whatever the recipe says
     if stage == "render":
         values["size"] = "{} x {} px".format(*recipe.size_wh)
     told = {key: show(value) for key, value in values.items()}

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import acp
 from acp.backends.base import Backend
 from acp.backends.registry import RECIPE_KINDS
 from acp.card.making import file_name, last_name
@@ -62,14 +61,15 @@ _OF_A_FOLDER = "sha256-"
 """How the revision of a model in a folder begins; one of the Hub has a commit."""
 
 
-def rebuild_command(recipe: Recipe, data_set: str) -> str:
-    """The commands that make the data set again, from the recipe in its repository."""
+def rebuild_command(recipe: Recipe, data_set: str, version: str) -> str:
+    """The commands that make the data set again, from the recipe in its repository, with the
+    `version` of this package that made it."""
     backends = [*_backends(recipe)]
     extras = sorted(_extras(backends))
     package = f"{PACKAGE}[{','.join(extras)}]" if extras else PACKAGE
     return "\n".join(
         [
-            f"pip install {shlex.quote(f'{package}=={acp.__version__}')}",
+            f"pip install {shlex.quote(f'{package}=={version}')}",
             *(f"pip install --no-deps {name}" for name in _beside(backends)),
             f"hf download {data_set} recipe.yaml --repo-type dataset --local-dir {FOLDER}",
             *_assets(backends),

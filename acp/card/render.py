@@ -79,7 +79,7 @@ def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) 
         "stages": making.stages_table(recipe, receipt.models),
         "thresholds": making.thresholds(recipe),
         "models": making.models_table(receipt.models),
-        "rebuild": rebuilding.rebuild_command(recipe, data_set),
+        "rebuild": rebuilding.rebuild_command(recipe, data_set, receipt.version),
         "local_files": _told(rebuilding.local_files(recipe, receipt.models)),
         "unpinned": ", ".join(map(code, rebuilding.unpinned(recipe, receipt.models))),
         "outcome": tables.outcome_table(found),
@@ -87,7 +87,7 @@ def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) 
         "frequencies": tables.frequencies_table(found.curated),
         "category_table": tables.categories_table(found.curated),
         "predicates": limits.predicates_table(found.curated),
-        "proxy": limits.has_proxy(recipe),
+        "proxy": making.has_proxy(recipe),
         "histograms": histograms(found.raw),
         "limits": limits.limits(recipe, receipt.models, found),
     }
@@ -106,6 +106,7 @@ def _sample(folder: Path) -> dict[str, Any]:
         "sample": found,
         "sample_config": place.config,
         "sample_index": place.index,
+        "sample_of_several": len(found["objects"]["id"]) > 1,
         "sample_json": block(sample.as_json(found), "json"),
         "sample_picture": (folder / sample.PICTURE).is_file(),
     }
