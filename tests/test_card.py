@@ -27,6 +27,7 @@ from datasets import Features, get_dataset_config_names, load_dataset
 from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import run_acp
 from loopback_hub import Hub, serving
 
 from acp.backends.registry import BACKENDS, RECIPE_KINDS
@@ -531,7 +532,9 @@ def test_acp_card_writes_markdown_and_html(built: Path, tmp_path: Path) -> None:
     )
 
 
-def test_mistakes_are_told_in_one_line(built: Path, tmp_path: Path) -> None:
+def test_mistakes_are_told_in_one_line(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "broken").mkdir()
     damaged = tmp_path / "damaged"
     shutil.copytree(built, damaged)
@@ -544,11 +547,10 @@ def test_mistakes_are_told_in_one_line(built: Path, tmp_path: Path) -> None:
         (str(built), "--repo", "a b"): "--repo",
     }
     for arguments, told in cases.items():
-        done = acp(*arguments)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert told in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        status, stdout, stderr = run_acp(["card", *arguments], capsys)
+        assert (status, stdout) == (1, "")
+        assert told in stderr
+        assert len(stderr.splitlines()) == 1
 
 
 def test_scores_without_a_value_leave_the_histograms_whole(tmp_path: Path) -> None:
