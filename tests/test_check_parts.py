@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Features, List, Value
 from datasets import Image as ImageFeature
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -122,9 +122,23 @@ def test_run_lengths_are_those_of_pycocotools(mask: Any) -> None:
         assert found.area == mask.sum()
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.binary(max_size=30), st.integers(1, 9), st.integers(1, 9))
-def test_no_counts_break_the_check(counts: bytes, height: int, width: int) -> None:
+WRAPPING = 3 * "PPPPPPPPPPP8" + 61 * "0"
+"""64 runs of 2**58 pixels, compressed."""
+SIDES = st.integers(1, 9) | st.integers(-(2**40), 2**40) | st.sampled_from([0, 2**16, 2**32, None])
+COUNTS = (
+    st.binary(max_size=30)
+    | st.text(st.characters(min_codepoint=48, max_codepoint=111), max_size=90)
+    | st.lists(st.integers(0, 9) | st.integers(-(2**63), 2**63) | st.none(), max_size=9)
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(COUNTS, SIDES, SIDES)
+@example([2**62] * 4, 0, 5)  # their sum wraps around to 0
+@example(WRAPPING, 0, 5)  # which ended the process: pycocotools divides by the height
+@example([2**32, 2**32], 2**17, 2**16)
+@example([0, 2**32 - 1], 1, 2**32 - 1)
+def test_no_counts_break_the_check(counts: Any, height: Any, width: Any) -> None:
     with contextlib.suppress(BrokenMaskError):
         assert check_runs({"size": [height, width], "counts": counts}, None).area
 
@@ -137,6 +151,8 @@ def test_no_counts_break_the_check(counts: bytes, height: int, width: int) -> No
         ({"size": [2, 3], "counts": [8, -2]}, "its runs make 6 pixels of 2x3"),
         ({"size": [3, 2], "counts": [1, 5]}, r"size \[3, 2\] \(width first\), the image 3x2"),
         ({"size": [2], "counts": [1, 5]}, "no RLE with size and counts"),
+        ({"size": ["2", "3"], "counts": [1, 5]}, "no RLE with size and counts"),
+        ({"size": [2, 3], "counts": [2**62] * 4}, f"its runs make {2**64} pixels of 2x3"),
         ({"size": [2, 3], "counts": ""}, "counts are cut off"),
         ({"size": [2, 3], "counts": "é"}, "counts are cut off"),
         ({"size": [2, 3], "counts": [1, None]}, "counts are cut off"),
@@ -149,7 +165,8 @@ def test_broken_run_lengths(rle: dict[str, Any], told: str) -> None:
 
 def test_polygons() -> None:
     square = [1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]
-    for shape in ([square], square):
+    points = [[1.0, 1.0], [4.0, 1.0], [4.0, 3.0], [1.0, 3.0]]
+    for shape in ([square], square, points, [points], [points, square]):
         found = check_polygons(shape, (5, 5), 1, False)
         assert found is not None
         assert found.box_xywh_px == (1, 1, 3, 2)
@@ -157,11 +174,14 @@ def test_polygons() -> None:
     scaled = check_polygons([[value / 10 for value in square]], (10, 10), 1, True)
     assert scaled is not None
     assert scaled.box_xywh_px == pytest.approx((1, 1, 3, 2))
-    for shape, told in (
+    broken: list[tuple[list[Any], str]] = [
         ([1.0, 2.0, 3.0], "3 numbers"),
+        ([[1.0, 2.0], [3.0, 4.0]], "4 numbers"),
+        (["a"] * 6, "something else than numbers"),
         ([float("nan")] * 6, "not finite"),
         ([9.0, 9, 0, 0, 0, 9], "outside the image of 5x5"),
-    ):
+    ]
+    for shape, told in broken:
         with pytest.raises(BrokenMaskError, match=told):
             check_polygons([shape], (5, 5), 1, False)
 

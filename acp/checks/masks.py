@@ -30,6 +30,8 @@ class Mask:
 
 ENCODE = "encode the mask again with pycocotools"
 REMOVE = "remove the object"
+_TOO_MANY = 1 << 32
+"""Pixels: pycocotools counts in 32 bits, and divides by zero or worse beyond."""
 
 
 def runs_of(counts: str | bytes) -> IntArray:
@@ -68,9 +70,9 @@ def check_runs(rle: dict[str, Any], size_wh: tuple[int, int] | None) -> Mask:
         BrokenMaskError: of another size than its image, not decodable, or empty.
     """
     size, counts = rle.get("size"), rle.get("counts")
-    if not isinstance(size, (list, tuple)) or len(size) != 2 or counts is None:
+    if not _is_size(size) or counts is None:
         raise BrokenMaskError("segmentation is no RLE with size and counts", ENCODE)
-    height, width = (int(side or 0) for side in size)
+    height, width = map(int, size)  # type: ignore[arg-type]
     if size_wh is not None and (width, height) != size_wh:
         turned = " (width first)" if (height, width) == size_wh else ""
         what = (
@@ -83,10 +85,24 @@ def check_runs(rle: dict[str, Any], size_wh: tuple[int, int] | None) -> Mask:
         raise BrokenMaskError(
             "segmentation does not decode: its counts are cut off", ENCODE
         ) from None
-    if (runs < 0).any() or int(runs.sum()) != height * width:
-        what = f"segmentation does not decode: its runs make {int(runs.sum())} pixels"
+    pixels = height * width
+    if pixels >= _TOO_MANY:
+        raise BrokenMaskError(
+            f"segmentation has size {[height, width]}, which is too large", ENCODE
+        )
+    # one by one first: a sum of large ones may wrap around to what is right
+    if ((runs < 0) | (runs > pixels)).any() or int(runs.sum()) != pixels:
+        what = f"segmentation does not decode: its runs make {sum(runs.tolist())} pixels"
         raise BrokenMaskError(f"{what} of {height}x{width}", ENCODE)
     return _measured(counts, runs, height, width)
+
+
+def _is_size(size: Any) -> bool:
+    return (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(isinstance(side, (int, float)) and 0 < side < _TOO_MANY for side in size)
+    )
 
 
 def _measured(counts: Any, runs: IntArray, height: int, width: int) -> Mask:
@@ -96,7 +112,7 @@ def _measured(counts: Any, runs: IntArray, height: int, width: int) -> Mask:
         raise BrokenMaskError("segmentation is empty", REMOVE)
     rle = {"size": [height, width], "counts": counts}
     if isinstance(counts, list):
-        rle = coco_mask.frPyObjects(rle, height, width)
+        rle = coco_mask.frPyObjects({**rle, "counts": runs.tolist()}, height, width)
     x, y, w, h = coco_mask.toBbox(rle).tolist()
     return Mask((x, y, w, h), float(coco_mask.area(rle)))
 
@@ -104,7 +120,8 @@ def _measured(counts: Any, runs: IntArray, height: int, width: int) -> Mask:
 def check_polygons(
     polygons: list[Any], size_wh: tuple[int, int] | None, tolerance: float, scale: bool
 ) -> Mask | None:
-    """The box of polygons, each a list `[x, y, x, y, ...]`; None where there is none.
+    """The box of polygons, each a list `[x, y, x, y, ...]` or `[[x, y], ...]`; None where there is
+    none.
 
     Args:
         polygons: of one object.
@@ -115,15 +132,18 @@ def check_polygons(
     Raises:
         BrokenMaskError: a polygon without an area, or outside of the image.
     """
-    flat = polygons if polygons and isinstance(polygons[0], list) else [polygons]
-    flat = [polygon for polygon in flat if polygon]
+    flat = _flat(polygons)
     for polygon in flat:
         if len(polygon) % 2 or len(polygon) < 6:
             what = f"a polygon has {len(polygon)} numbers"
             raise BrokenMaskError(what, "a polygon is [x, y, x, y, ...] of 3 points or more")
     if not flat:
         return None
-    points = np.array([value for polygon in flat for value in polygon], np.float64).reshape(-1, 2)
+    try:
+        numbers = np.array([value for polygon in flat for value in polygon], np.float64)
+    except (ValueError, TypeError):
+        raise BrokenMaskError("a polygon holds something else than numbers", REMOVE) from None
+    points = numbers.reshape(-1, 2)
     if not np.isfinite(points).all():
         raise BrokenMaskError("a polygon has a number that is not finite", REMOVE)
     if scale and size_wh is not None:
@@ -136,3 +156,23 @@ def check_polygons(
         raise BrokenMaskError(what, "clip it to the image")
     (x, y), (right, bottom) = low.tolist(), high.tolist()
     return Mask((x, y, right - x, bottom - y))
+
+
+def _flat(polygons: list[Any]) -> list[list[Any]]:
+    """Polygons as `[x, y, x, y, ...]`, also one alone, and those of points."""
+    if not any(isinstance(each, list) for each in polygons) or _are_points(polygons):
+        polygons = [polygons]
+    return [
+        [value for point in polygon for value in point] if _are_points(polygon) else polygon
+        for polygon in polygons
+        if polygon
+    ]
+
+
+def _are_points(polygon: Any) -> bool:
+    return isinstance(polygon, list) and all(
+        isinstance(point, list)
+        and len(point) == 2
+        and not any(isinstance(value, list) for value in point)
+        for point in polygon
+    )
