@@ -86,12 +86,14 @@ def test_a_dry_run_leaves_no_trace(hub: Hub, folder: Path, tmp_path: Path) -> No
     before = hub.refs("acp/a")
     large = (folder / "data/1.bin").read_bytes()
     (folder / "data/0.bin").write_bytes(b"\0other")
-    (folder / "data/copy.bin").write_bytes(large)
+    copies = ("data/again.bin", "data/copy.bin")
+    for name in copies:
+        (folder / name).write_bytes(large)
     hub.requests.clear()
     second = published(hub, folder, tmp_path, dry_run=True, revision="next", tag="v1")
-    assert (second["new"], second["replaced"]) == (["data/copy.bin"], ["data/0.bin"])
+    assert (second["new"], second["replaced"]) == ([*copies], ["data/0.bin"])
     assert second["sent"] == len(b"\0other")
-    assert second["held"] == len(large)
+    assert second["held"] == 2 * len(large)
     assert all("/objects/batch" in path for path in asked(hub, *WRITES))  # a question, no write
     assert hub.refs("acp/a") == before
 
@@ -137,6 +139,29 @@ def test_a_commit_after_which_the_other_one_commits(hub: Hub, folder: Path, tmp_
     done = published(hub, folder, tmp_path)
     assert releases(hub) == 2
     assert done["commit"] == hub.log("acp/a")[1].oid
+
+
+def test_another_removes_what_a_release_removes(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    published(hub, folder, tmp_path)
+    (folder / "data/0.bin").unlink()
+    (folder / "data/1.bin").write_bytes(b"\0new")
+    hub.when("POST", "/commit/", lambda: hub.commit("acp/a", {"data/0.bin": None}))
+    ran = publish(hub, folder, tmp_path, stale=["data/0.bin"])
+    assert "main moved from" in ran.stderr.splitlines()[-1]
+    published(hub, folder, tmp_path, stale=["data/0.bin"])
+    assert holds(hub, folder)
+
+
+@pytest.mark.parametrize("ignored", ["*.bin", "data/", "README.md"])
+def test_what_the_repository_ignores_is_in_the_release(
+    hub: Hub, folder: Path, tmp_path: Path, ignored: str
+) -> None:
+    hub.store.create("dataset", "acp/a")
+    hub.commit("acp/a", {".gitignore": f"{ignored}\n".encode()})
+    published(hub, folder, tmp_path)
+    files = hub.files("acp/a")
+    del files[".gitignore"], files[".gitattributes"]
+    assert files == contents(folder)
 
 
 def test_revision_is_made_from_main(hub: Hub, folder: Path, tmp_path: Path) -> None:
@@ -215,6 +240,7 @@ def test_pull_requests(hub: Hub, folder: Path, tmp_path: Path) -> None:
         ({"revision": "refs/pr/7"}, "has no refs/pr/7"),
         ({"tag": "a..b"}, "not a name that git takes"),
         ({"tag": "v1", "create_pr": True}, "--tag with --create-pr"),
+        ({"revision": "refs/pr/1", "create_pr": True}, "--create-pr with --revision"),
     ],
 )
 def test_names_that_cannot_be(

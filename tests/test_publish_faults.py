@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_a_hub_that_stays_away(hub: Hub, folder: Path, tmp_path: Path, fault: st
     assert releases(hub) == 0
 
 
+def test_a_hub_that_goes_away_with_the_answer(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    hub.fail("POST", "/commit/", "answer lost", times=1)
+    gone = partial(hub.fail, "GET", "/api/datasets/acp/a", 502, times=100)
+    hub.when("POST", "/commit/", gone)
+    ran = publish(hub, folder, tmp_path)
+    assert ran.returncode == 1
+    last = ran.stderr.splitlines()[-1]
+    assert "whether the release is in it is not known" in last
+    assert "nothing of" not in last
+    assert releases(hub) == 1
+
+
 AT = {
     "before the first file": ("POST", "/objects/batch", 1),
     "between files": ("PUT", "/lfs/", 3),
@@ -97,6 +110,16 @@ def test_killed_and_started_again(hub: Hub, folder: Path, tmp_path: Path, at: st
     assert releases(hub) == 1
     assert once_each(hub)
     assert hub.refs("acp/a")["refs/tags/v1"] == done["commit"]
+
+
+def test_a_small_file_that_changes_after_it_was_read(
+    hub: Hub, folder: Path, tmp_path: Path
+) -> None:
+    hub.when("PUT", "/lfs/", lambda: (folder / "README.md").write_text("# Another"), times=1)
+    ran = publish(hub, folder, tmp_path)
+    assert ran.returncode == 1
+    assert "README.md: changed or vanished" in ran.stderr.splitlines()[-1]
+    assert releases(hub) == 0
 
 
 def test_a_file_that_vanishes(hub: Hub, folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from loopback_hub import Hub, serving
 from publishing import made, push, refused
 
+from acp.commands.push import _unchanged
 from acp.errors import AcpError
 from acp.hub.data_set import release_of
 from acp.hub.request_log import keep_secrets_out
@@ -83,8 +84,9 @@ def test_what_libraries_log_has_no_secrets(
     monkeypatch.setattr(logger, "handlers", [handler])
     keep_secrets_out()
     logger.warning("PUT https://x/y?X-Signature=abc with another sort of token, hf_abcdefgh")
+    logger.warning("GET http://me:password@x:1/y")
     logger.warning("Retrying in 1s [Retry 1/5].")
-    assert capsys.readouterr().err == "PUT https://x/y with ***, hf_***\n"
+    assert capsys.readouterr().err == "PUT https://x/y with ***, hf_***\nGET http://***@x:1/y\n"
 
 
 def test_a_receipt_names_no_files_elsewhere(six: Path, tmp_path: Path) -> None:
@@ -99,3 +101,19 @@ def test_a_receipt_names_no_files_elsewhere(six: Path, tmp_path: Path) -> None:
     (folder / ".acp.json").write_text("{}")
     with pytest.raises(AcpError, match="not a receipt"):
         release_of(folder, "acp/a")
+
+
+@pytest.mark.parametrize("told", [ValueError, AcpError])
+def test_a_folder_that_changes_while_it_is_checked(tmp_path: Path, told: type[Exception]) -> None:
+    file = tmp_path / "set" / "raw" / "one.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PAR1")
+    with _unchanged(tmp_path / "set"):
+        pass
+    with pytest.raises(told, match="^as it is$"), _unchanged(tmp_path / "set"):
+        raise told("as it is")
+    with pytest.raises(AcpError, match="changed while"), _unchanged(tmp_path / "set"):
+        file.write_bytes(b"PAR2+")
+    with pytest.raises(AcpError, match="changed while"), _unchanged(tmp_path / "set"):
+        shutil.rmtree(file.parent)  # as of a build that takes its place
+        raise told("no such file")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,8 +54,9 @@ def push(
     if not folder.is_dir():
         raise AcpError(f"{folder}: no such folder; make a data set with acp build")
     check_target(target, dry_run=dry_run, tell=_tell)
-    _check(folder)
-    release = release_of(folder, repo)
+    with _unchanged(folder):
+        _check(folder)
+        release = release_of(folder, repo)
     done = publish(
         release.files,
         target,
@@ -81,7 +84,6 @@ def _check(folder: Path) -> None:
     from acp.progress import terminal
 
     _tell(f"checking {folder}")
-    before = _stamps(folder)
     with bar(terminal()) as progress:
         report = check_data_set(
             str(folder), processes=cores(), max_problems=PROBLEMS, progress=progress
@@ -90,13 +92,31 @@ def _check(folder: Path) -> None:
         for line in printed(report):
             _tell(line)
         raise AcpError(f"{folder}: nothing was sent, see above; acp check tells all problems")
+
+
+@contextmanager
+def _unchanged(folder: Path) -> Iterator[None]:
+    """Raises AcpError if the folder changes meanwhile, in place of what else may come of that."""
+    before = _stamps(folder)
+    changed = AcpError(f"{folder}: changed while it was checked, so nothing was sent; push again")
+    try:
+        yield
+    except Exception:
+        if _stamps(folder) != before:
+            raise changed from None
+        raise
     if _stamps(folder) != before:
-        raise AcpError(f"{folder}: changed while it was checked; push again")
+        raise changed
 
 
 def _stamps(folder: Path) -> list[tuple[Path, int, int]]:
-    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    found = []
+    with suppress(FileNotFoundError):  # a list that ends early is not equal to a whole one
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                stat = path.stat()
+                found.append((path, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _changed(release: Release, done: Published) -> list[str]:

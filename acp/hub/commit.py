@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from acp.errors import AcpError
 from acp.hub.changes import Changes
 from acp.hub.remote import Remote, RemoteFiles, State
 from acp.hub.retries import PAUSES, passing, reason_of
+from acp.hub.trouble import told_in_one_line
 
 Operation = CommitOperationAdd | CommitOperationDelete
 
 _MOVED = {409, 412}
 """Answers to a commit whose parent is not the head any more."""
+
+_UNKNOWN = "whether the release is in it is not known yet: the same command finds out"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def commit(
             failed = error
         if not passing(failed) and not _moved(failed):
             raise failed
-        landed = _landed(remote, before, base, holds)
+        with told_in_one_line(remote.target, _UNKNOWN):
+            landed = _landed(remote, before, base, holds)
         if landed is not None:
             return landed
         if pause is None:
@@ -96,6 +100,8 @@ def _send(
 
 
 def _moved(error: Exception) -> bool:
+    if isinstance(error, EntryNotFoundError):  # somebody else has removed what this commit removes
+        return True
     return isinstance(error, HfHubHTTPError) and error.response.status_code in _MOVED
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from huggingface_hub import get_token
 
@@ -115,7 +116,7 @@ def publish(
             remote.create_tag(target.tag, landed.commit)
     return Published(
         plan.changes,
-        remote.address("tree", target.tag or target.branch),
+        remote.address("tree", quote(target.tag or target.branch, safe="")),
         landed.commit,
         landed.proposal,
         created,
@@ -135,7 +136,8 @@ def _check_state(remote: Remote) -> State:
         raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
     must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
     if must_be_there and state.head(target.branch) is None:
-        raise AcpError(f"{target.repo}: has no {target.branch} yet; push without --create-pr first")
+        mend = "push without --create-pr first" if target.create_pr else "see its pull requests"
+        raise AcpError(f"{target.repo}: has no {target.branch} yet; {mend}")
     return state
 
 
@@ -179,6 +181,8 @@ def _release(
             remote.create_branch(plan.base)
         if plan.changes.nothing:
             return Landed(plan.base), 0
+        for file in to_send.values():  # small ones are read once more, into the commit itself
+            file.check_unchanged()
         landed = commit(remote, plan.state, plan.base, operations, plan.changes, message, holds)
     return landed, had
 

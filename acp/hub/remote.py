@@ -15,6 +15,7 @@ from huggingface_hub.hf_api import RepoFile
 from acp.hub.bars import no_bars
 from acp.hub.retries import Tell, retried
 from acp.hub.target import Target
+from acp.hub.trouble import without_token
 
 
 @dataclass(frozen=True)
@@ -200,4 +201,5 @@ class Remote:
 
     def address(self, *parts: str) -> str:
         """Of the repository, or of a page of it, for a browser."""
-        return "/".join([constants.ENDPOINT, f"{self.target.repo_type}s", self.target.repo, *parts])
+        pages = f"{self.target.repo_type}s"
+        return without_token("/".join([constants.ENDPOINT, pages, self.target.repo, *parts]))

@@ -53,6 +53,11 @@ class Target:
         for option, name in (("--revision", self.revision), ("--tag", self.tag)):
             if name is not None:
                 _check_name(option, name)
+        if self.create_pr and self.branch.startswith("refs/"):
+            raise AcpError(
+                f"--create-pr with --revision {self.branch}: adds to a pull request or opens one, "
+                "not both; leave out one of them"
+            )
         if self.create_pr and self.tag:
             raise AcpError(
                 "--tag with --create-pr: a proposal has no release to tag yet; leave out --tag"

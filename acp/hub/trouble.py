@@ -21,14 +21,15 @@ from acp.hub.target import Target
 
 _TRANSPORT: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}")
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _GOES_ON = "the same command goes on where this one ended"
 _MEND = "make one with write access on {endpoint}/settings/tokens and run hf auth login"
 
 
 def without_token(text: str) -> str:
-    """`text` with every token replaced."""
+    """`text` with every token replaced, and what stands before the `@` of an address."""
     token = get_token()
-    return _TOKEN.sub("hf_***", text.replace(token, "***") if token else text)
+    return _USER.sub("***@", _TOKEN.sub("hf_***", text.replace(token, "***") if token else text))
 
 
 @contextmanager

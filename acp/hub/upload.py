@@ -19,6 +19,10 @@ BATCH_BYTES = 64_000_000
 """What Xet sends in one piece: smaller batches would not be safer against a kill, only slower."""
 
 BATCH_FILES = 256
+NOTHING_IGNORED = "# Nothing.\n"
+"""In place of a `.gitignore` in the repository, for which the Hub would leave files out of the
+commit in silence."""
+
 LFS_AT_ONCE = 5
 """Without Xet each file is a request of its own; this many are sent at the same time."""
 
@@ -58,9 +62,10 @@ def held(remote: Remote, files: Mapping[str, Local]) -> int:
     killed; 0 if it does not say."""
     sums = {file.sha256: file.size for file in files.values()}
     try:
-        return sum(sums[each] for each in _held_sums(remote, sums))
+        there = set(_held_sums(remote, sums))
     except (HfHubHTTPError, ValueError):  # of interest, but no reason to fail
         return 0
+    return sum(file.size for file in files.values() if file.sha256 in there)
 
 
 def _held_sums(remote: Remote, sums: Mapping[str, int]) -> Iterator[str]:
@@ -93,6 +98,7 @@ def _send(
                 create_pr=target.create_pr,
                 num_threads=LFS_AT_ONCE,
                 free_memory=False,
+                gitignore_content=NOTHING_IGNORED,
             ),
             "sending",
             remote.tell,

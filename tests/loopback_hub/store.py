@@ -138,6 +138,8 @@ class Store:
             self._adopt(sha256, xet, size)
         if not self.has_lfs(sha256):
             raise RefusedError(422, f"LFS pointer pointed to a file that does not exist: {sha256}")
+        if (self.root / "lfs" / sha256).stat().st_size != size:
+            raise RefusedError(422, f"LFS pointer with another size than that of {sha256}")
         return Blob(sha256, size, blob_oid(pointer(sha256, size)), lfs=True, xet=xet)
 
     def _adopt(self, sha256: str, xet: str, size: int) -> None:
@@ -238,7 +240,10 @@ class Store:
     def _apply(self, files: dict[str, Blob], key: str, value: Mapping[str, Any]) -> None:
         path = value["path"]
         if key == "file":
-            files[path] = self.regular(base64.b64decode(value["content"]))
+            data = base64.b64decode(value["content"])
+            if self.is_lfs(path, len(data), data[:512]):
+                raise RefusedError(400, f"{path} is large or binary: it belongs into LFS")
+            files[path] = self.regular(data)
         elif key == "lfsFile":
             files[path] = self.large(value["oid"], value["size"])
         elif key == "deletedFile":

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import time
+from collections.abc import Mapping
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from loopback_hub.protocol import FILE, REPO, Answer, Request, find_repo, route, told, url_of
-from loopback_hub.store import RefusedError
+from loopback_hub.store import Blob, RefusedError
 
 if TYPE_CHECKING:
     from loopback_hub.hub import Hub
@@ -19,14 +21,27 @@ if TYPE_CHECKING:
 def _preupload(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
     files = find_repo(hub, request, parts, write=True).head(parts["revision"]).files
     answers = []
+    ignored = _patterns(hub, request, files)
     for wanted in request.json()["files"]:
         path, blob = wanted["path"], files.get(wanted["path"])
         lfs = hub.store.is_lfs(path, wanted["size"], base64.b64decode(wanted["sample"]))
-        entry = {"path": path, "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+        mode = "lfs" if lfs else "regular"
+        ignore = any(fnmatch(path, each) for each in ignored)
+        entry = {"path": path, "uploadMode": mode, "shouldIgnore": ignore}
         if blob is not None:
             entry["oid"] = blob.sha256 if blob.lfs else blob.oid
         answers.append(entry)
     return told({"files": answers})
+
+
+def _patterns(hub: Hub, request: Request, files: Mapping[str, Blob]) -> list[str]:
+    """Of the `.gitignore` that the client tells, else of that in the repository."""
+    told_by_client = request.json().get("gitIgnore")
+    if told_by_client is None and ".gitignore" in files:
+        told_by_client = hub.store.read(files[".gitignore"]).decode()
+    lines = (told_by_client or "").splitlines()
+    names = [line.rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
+    return [pattern for name in names for pattern in (name, f"{name}/*")]
 
 
 @route("POST", FILE + r"\.git/info/lfs/objects/batch")
