@@ -71,9 +71,7 @@ def _write(build: Build, staged: Path, num_processes: int) -> None:
     sheet = staged / "contact_sheet.jpg"
     with contextlib.suppress(NothingToShowError):  # every scene was rejected
         write_contact_sheet(read_rows(staged / "raw"), sheet)
-    receipt = Receipt(
-        acp.__version__, build.fingerprint, build.recipe.scenes, build.models, {}
-    )
+    receipt = Receipt(acp.__version__, build.fingerprint, build.recipe.scenes, build.models, {})
     write_card(staged, receipt, build.recipe.data_set)
     write_receipt(staged, replace(receipt, sha256=sums_of(staged)))
 

@@ -52,8 +52,7 @@ KNOWN: Mapping[tuple[str, str], str] = {
     "relations, counts and attributes.",
     ("scorer", "clip-text"): "The scorer compares texts by their likeness and hardly reads "
     "relations, counts and attributes.",
-    ("scorer", "random"): "CLIS-I is drawn by chance: no image was picked for what it "
-    "shows.",
+    ("scorer", "random"): "CLIS-I is drawn by chance: no image was picked for what it shows.",
 }
 """By kind and name of the backend."""
 
