@@ -54,6 +54,6 @@ def _receipt(folder: Path) -> Receipt:
     if receipt is None:
         raise AcpError(
             f"{folder}: not a data set of acp build, it has no {RECEIPT} that can be read; give "
-            "the folder that acp build --out wrote"
+            "the folder that acp build --out wrote, or run acp build again if it is an old one"
         )
     return receipt
