@@ -13,7 +13,7 @@ import typer
 
 import acp
 from acp.commands import card, check, metric, plan, priors, push, score
-from acp.errors import AcpError, ToldElsewhereError
+from acp.errors import AcpError, ToldElsewhereError, shown
 
 app = typer.Typer(
     help="Auto Cherry-Picker: synthetic training data from a list of concepts.",
@@ -49,11 +49,12 @@ def main() -> None:
     try:
         app()
     except AcpError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        typer.secho(f"error: {shown(str(error))}", fg="red", err=True)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.secho(f"error: {where}{(error.strerror or str(error)).lower()}", fg="red", err=True)
+        reason = (error.strerror or str(error)).lower()
+        typer.secho(f"error: {shown(where + reason)}", fg="red", err=True)
         sys.exit(1)
     except _Stopped as stopped:
         _tell("stopped")

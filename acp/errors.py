@@ -16,3 +16,18 @@ class MissingRequirementError(AcpError):
 
 class ToldElsewhereError(AcpError):
     """An error that another rank has told already; this one ends without a word."""
+
+
+def shown(text: str) -> str:
+    r"""Text with escapes for what a terminal obeys or cannot show; names and values of data may
+    hold anything.
+
+    >>> print(shown("red: \x1b[31m"))
+    red: \x1b[31m
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

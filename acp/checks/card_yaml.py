@@ -15,6 +15,8 @@ from acp.checks.problems import Problem
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _NO_LANGUAGE = ("code", "multilingual")
 _BLOCK = re.compile(r"\A\s*---[ \t]*\n(.*?)\n?^---[ \t]*$", re.DOTALL | re.MULTILINE)
+MOST_VALUES = 1_000_000
+"""In a card; aliases can make far more of a few lines."""
 LISTS = ("task_categories", "task_ids", "size_categories")
 
 
@@ -42,6 +44,9 @@ def read_card(readme: Path) -> tuple[Mapping[str, Any] | None, list[Problem]]:
         card = yaml.load(block.group(1), _Loader) if block else {}  # noqa: S506 - a safe loader
     except FileNotFoundError:
         return None, []
+    except OSError as error:
+        what = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        return None, [Problem("card", readme.name, what, "put a file there")]
     except UnicodeDecodeError:
         return None, [Problem("card", readme.name, "not UTF-8", "write it as UTF-8")]
     except yaml.YAMLError as error:
@@ -49,9 +54,27 @@ def read_card(readme: Path) -> tuple[Mapping[str, Any] | None, list[Problem]]:
         line = f" in line {mark.line + 2}" if mark else ""
         what = f"its YAML cannot be read: {getattr(error, 'problem', None) or error}{line}"
         return None, [Problem("card", readme.name, what, "correct it")]
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # dates, nesting
+        return None, [
+            Problem("card", readme.name, f"its YAML cannot be read: {error}", "correct it")
+        ]
+    if _values(card, {}) > MOST_VALUES:
+        what = "its YAML repeats itself without end"
+        return None, [Problem("card", readme.name, what, "write values in place of aliases (*)")]
     if card is None or isinstance(card, dict):
         return card or {}, []
     return None, [Problem("card", readme.name, "its YAML is no mapping", "write `key: value`")]
+
+
+def _values(value: Any, known: dict[int, float]) -> float:
+    """How many values there are, aliases written out."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = float("inf")  # until it is left: it holds itself
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values(each, known) for each in inner)
+    return known[id(value)]
 
 
 def check_card(card: Mapping[str, Any], where: str, *, ours: bool) -> Iterator[Problem]:

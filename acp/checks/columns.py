@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 Path = tuple[str, ...]
 _BOX = re.compile(
-    r"(\w+_)?(bbox|bboxes|box|boxes|bounding_box|bounding_boxes)"
+    r"(\w+_)?(bbox|bboxes|box|boxes|bndbox|bounding_box|bounding_boxes)"
     r"(_?(xyxyn?|xywhn?|cxcywhn?|yxyxn?))?"
 )
+_IMAGE = re.compile(r"(\w+_)?(image|img|jpe?g|png|webp|picture|photo|image_?bytes)")
 _ROLES = {
     "segmentation": re.compile(r"segmentations?|segm|rles?|polygons?|masks?"),
     "area": re.compile(r"areas?"),
@@ -108,13 +109,38 @@ def _images(features: Features, schema: pa.Schema) -> Iterator[str]:
 
 
 def _looks_like_image(field_: pa.Field) -> bool:
+    """By name and type, where no feature tells."""
+    name, type_ = field_.name.lower(), field_.type
+    if is_list(type_):
+        name, type_ = name.removesuffix("s"), type_.value_type
+    return _IMAGE.fullmatch(name) is not None and _is_file(type_)
+
+
+def _is_file(type_: pa.DataType) -> bool:
+    """Whether values are contents of files: bytes, or `{"bytes", "path"}`."""
     import pyarrow as pa
 
-    if pa.types.is_struct(field_.type):
-        names = {inner.name for inner in field_.type}
-        return {"bytes"} <= names <= {"bytes", "path"} and "image" in field_.name.lower()
-    binary = pa.types.is_binary(field_.type) or pa.types.is_large_binary(field_.type)
-    return binary and re.fullmatch(r"(\w+_)?(image|img|jpe?g|png|webp)", field_.name) is not None
+    if pa.types.is_struct(type_):
+        names = {inner.name for inner in type_}
+        return {"bytes"} <= names <= {"bytes", "path"}
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_kind(type_) for is_kind in kinds)
+
+
+def unread(columns: Columns, schema: pa.Schema) -> Iterator[str]:
+    """Columns that hold files or name images, none of which is looked into."""
+    import pyarrow as pa
+
+    for each in schema:
+        if each.name in columns.images:
+            continue
+        type_ = each.type.value_type if is_list(each.type) else each.type
+        if _is_file(type_):
+            yield f"{each.name} holds files that are taken for no images, so none is opened"
+        elif _IMAGE.fullmatch(each.name.lower()) and (
+            pa.types.is_string(type_) or pa.types.is_large_string(type_)
+        ):
+            yield f"{each.name} holds strings, no images, so none is opened"
 
 
 def _scopes(schema: pa.Schema) -> Iterator[tuple[Path, list[pa.Field]]]:

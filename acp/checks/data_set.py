@@ -9,6 +9,7 @@ from pathlib import Path
 from acp.checks.agreement import card_and_shards, same_features, size_categories, unclaimed
 from acp.checks.batch import Outcome, Plan
 from acp.checks.card_yaml import check_card
+from acp.checks.columns import unread
 from acp.checks.conventions import COCO
 from acp.checks.ids import Collected
 from acp.checks.parts import README, Found, Part, find
@@ -66,12 +67,18 @@ def _locate(
     tell: Callable[[str], None],
 ) -> tuple[Path, bool]:
     path = Path(name).expanduser()
-    if path.exists():
+    try:
+        known = path.exists()
+    except OSError:  # too long for a name
+        known = False
+    if known:
+        if not (path.is_dir() or path.is_file()):
+            raise AcpError(f"{name}: neither a folder nor a file")
         if revision is not None:
             raise AcpError(f"--revision {revision}: {name} is on disk; leave out --revision")
         return path, False
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
-        raise AcpError(f"{name or 'DATASET'}: no such folder or file")
+        raise AcpError(f"{name[:200] or 'DATASET'}: no such folder or file")
     return fetch(name, revision, config, split, tell)
 
 
@@ -183,10 +190,15 @@ class _Check:
         for config, shards in self._by_config().items():
             plans, share = plans_of(self.found, shards)
             self._note(config, plans[0], share)
+            lines = unread(plans[0].columns, shards[0].schema)
+            self.report.notes += [f"{config}: {line}" for line in lines]
             yield from zip(shards, plans, strict=True)
 
     def _note(self, config: str, plan: Plan, share: float) -> None:
         group = plan.columns.objects
+        if share < 0:
+            what = "boxes are not of four numbers, so they are not compared with the images"
+            self.report.notes.append(f"{config}: {what}")
         if self.found.ours or group is None or "bbox" not in group.fields:
             return
         label = ".".join((*group.path, group.fields["bbox"]))

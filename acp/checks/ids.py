@@ -8,6 +8,7 @@ import numpy as np
 
 from acp.checks.batch import Ids
 from acp.checks.problems import Problem
+from acp.checks.values import IntArray
 
 FEW = 3
 SHARE = 0.1
@@ -43,14 +44,14 @@ class Collected:
         _, first = np.unique(values[order], return_index=True)
         earliest = order[first[np.searchsorted(first, again, side="right") - 1]]
         pairs = sorted(zip(order[again].tolist(), earliest.tolist(), strict=True))
-        return [self._problem(one, other) for one, other in pairs]
-
-    def _problem(self, one: int, other: int) -> Problem:
-        what = f"{self.what} is also that of {self._where(other)}"
-        return Problem("id", self._where(one), what, "give each its own id")
-
-    def _where(self, number: int) -> str:
         starts = np.cumsum([0, *(len(ids.values) for ids in self.batches)])
+        return [self._problem(starts, one, other) for one, other in pairs]
+
+    def _problem(self, starts: IntArray, one: int, other: int) -> Problem:
+        what = f"{self.what} is also that of {self._where(starts, other)}"
+        return Problem("id", self._where(starts, one), what, "give each its own id")
+
+    def _where(self, starts: IntArray, number: int) -> str:
         batch = int(np.searchsorted(starts, number, side="right")) - 1
         ids, place = self.batches[batch], number - int(starts[batch])
         where = f"{self.places[batch]}: row {ids.rows[place]}"

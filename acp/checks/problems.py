@@ -6,12 +6,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from acp.errors import shown
+
 Progress = Callable[[str, int, int], None]
 """Told of the progress: what is being done, how much of it is done, out of how much."""
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Tells nobody."""
+
+
+_LONG = 500
+"""Letters of a line; what stands in a data set may be of any length."""
+
+
+def one_line(text: str) -> str:
+    """On one line, with nothing in it that a terminal obeys or cannot show."""
+    return shown(" ".join(text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +39,9 @@ class Problem:
     mend: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{text}; {self.mend}" if self.mend else text).split())
+        what = self.what if len(self.what) <= _LONG else f"{self.what[:_LONG]}..."
+        text = f"{self.where}: {what}" if self.where else what
+        return one_line(f"{text}; {self.mend}" if self.mend else text)
 
 
 @dataclass
@@ -87,7 +99,7 @@ class Report:
         numbers = ", ".join(_counted(number, what) for what, number in self.checked.items())
         without = f" (there are no {_listed(self.absent)})" if self.absent else ""
         found = _counted(self.total, "problems") if self.total else "no problem"
-        return f"{self.name}: checked {numbers or 'nothing'}{without}; {found}"
+        return one_line(f"{self.name}: checked {numbers or 'nothing'}{without}; {found}")
 
 
 def _counted(number: int, what: str) -> str:

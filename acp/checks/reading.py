@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.checks.parts import Found, Part
+from acp.checks.parts import UNKNOWN, Found, Part
 from acp.checks.problems import Problem
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def batches(
         for batch in _read(shard, columns):
             yield first, batch
             first += len(batch)
+    except ImportError as error:  # no mistake of the data
+        what = f"rows from {first} on cannot be read here: {reason_of(error)}"
+        yield Problem("file", shard.place, what, "then check again")
     except Exception as error:  # pyarrow and the formats of `datasets` have their own
         what = f"rows from {first} on cannot be read: {reason_of(error)}"
         yield Problem("file", shard.place, what, "write or fetch it again")
@@ -184,10 +187,13 @@ def _open_stream(found: Found, part: Part) -> Shard | Problem:
     """What `load_dataset` reads, images as they are stored."""
     import logging
 
-    from datasets import Image, List, load_dataset
+    from datasets import load_dataset
 
     place = part.split if part.config == "default" else f"{part.config}/{part.split}"
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # told below, in one line
+    if part.module == UNKNOWN:  # load_dataset would look for it on the Hub
+        what = f"{found.place(part.files[0])} is of no format that load_dataset reads"
+        return Problem("file", place, what, "write e.g. parquet")
     try:
         files = {part.split: [str(path) for path in part.files]}
         where: dict[str, Any] = {"path": part.module, "data_files": files}
@@ -199,11 +205,7 @@ def _open_stream(found: Found, part: Part) -> Shard | Problem:
         stream = load_dataset(**where, split=part.split, streaming=True)
         if stream.features is None:
             stream = stream._resolve_features()
-        for name, feature in stream.features.items():
-            if isinstance(feature, Image):
-                stream = stream.cast_column(name, Image(decode=False))
-            elif isinstance(getattr(feature, "feature", None), Image):
-                stream = stream.cast_column(name, List(Image(decode=False)))
+        stream = stream.decode(False)  # as it is stored
     except Exception as error:  # each format of `datasets` has its own
         return Problem("file", place, f"cannot be opened: {reason_of(error)}", "correct the files")
     features = stream.features

@@ -107,7 +107,7 @@ def _result(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outco
 
 def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
     """How the shards of a configuration are checked, each by its own columns, and the share of a
-    sample of its boxes that fits the convention taken."""
+    sample of its boxes that fits the convention taken; -1 if they are not of four numbers."""
     each = [find_columns(shard.features, shard.schema) for shard in shards]
     if not found.ours:
         each = [_really_parallel(own, shard) for own, shard in zip(each, shards, strict=True)]
@@ -116,7 +116,17 @@ def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
     if not found.ours and objects is not None and "bbox" in objects.fields:
         alike = [shard for shard, own in zip(shards, each, strict=True) if own == each[0]]
         convention, share = _convention(found, each[0], alike)
+        if share < 0:
+            each = [_without_boxes(columns) for columns in each]
     return [Plan(columns, found.root, convention, found.ours) for columns in each], share
+
+
+def _without_boxes(columns: Columns) -> Columns:
+    group = columns.objects
+    if group is None:
+        return columns
+    fields = {role: name for role, name in group.fields.items() if role != "bbox"}
+    return replace(columns, objects=replace(group, fields=fields) if fields else None)
 
 
 def _really_parallel(columns: Columns, shard: Shard) -> Columns:
@@ -145,13 +155,16 @@ def _really_parallel(columns: Columns, shard: Shard) -> Columns:
 
 def _convention(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Convention, float]:
     order, normalised = sides_of(columns)
-    boxes, sizes = _sample(found, columns, shards)
+    boxes, sizes, four = _sample(found, columns, shards)
+    if four < MOSTLY:
+        return COCO, -1
     return choose(boxes, sizes, order, "normalised" if normalised else "")
 
 
-def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Numbers, Numbers]:
-    """Boxes of the first rows of each shard, with the sizes of their images."""
-    boxes, sizes = [np.zeros((0, 4))], [np.zeros((0, 2))]
+def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Numbers, Numbers, float]:
+    """Boxes of the first rows of each shard, with the sizes of their images, and the share of the
+    boxes that are of four numbers."""
+    boxes, sizes, counts = [np.zeros((0, 4))], [np.zeros((0, 2))], [np.zeros(0, np.int64)]
     said = columns.width is not None and columns.height is not None
     for shard in shards:
         most_rows = SAMPLE_ROWS if said and shard.path is not None else SAMPLE_IMAGES
@@ -160,12 +173,15 @@ def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Number
             if isinstance(each, Problem) or rows >= most_rows:
                 break
             rows += len(each[1])
-            found_boxes, found_sizes = _boxes_and_sizes(found, columns, each[1], said)
+            found_boxes, found_sizes, found_counts = _boxes_and_sizes(found, columns, each[1], said)
             boxes.append(found_boxes)
             sizes.append(found_sizes)
+            counts.append(found_counts[found_counts >= 0])
         if sum(map(len, boxes)) >= SAMPLE_BOXES:
             break
-    return np.concatenate(boxes), np.concatenate(sizes)
+    lengths = np.concatenate(counts)
+    four = float((lengths == 4).mean()) if len(lengths) else 1.0
+    return np.concatenate(boxes), np.concatenate(sizes), four
 
 
 def _names(columns: Columns, said: bool) -> list[str]:
@@ -181,16 +197,16 @@ def _names(columns: Columns, said: bool) -> list[str]:
 
 def _boxes_and_sizes(
     found: Found, columns: Columns, batch: pa.RecordBatch, said: bool
-) -> tuple[Numbers, Numbers]:
+) -> tuple[Numbers, Numbers, IntArray]:
     group = columns.objects
     assert group is not None  # noqa: S101 - told by the caller
     lists = values_of(batch, group, group.fields["bbox"])
-    boxes, _ = boxes_of(lists.values, group.box_sides)
+    boxes, counts = boxes_of(lists.values, group.box_sides)
     if said and columns.width and columns.height:
         sizes = np.stack([numbers(at(batch, columns.width)), numbers(at(batch, columns.height))], 1)
     else:
         sizes = np.array([_size(found, columns, batch, row) for row in range(len(batch))])
-    return boxes, sizes.reshape(-1, 2)[lists.rows]
+    return boxes, sizes.reshape(-1, 2)[lists.rows], counts
 
 
 def _size(found: Found, columns: Columns, batch: pa.RecordBatch, row: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from acp.checks.problems import Progress, Report, silent
+from acp.checks.problems import Progress, Report, one_line, silent
 
 
 def check(
@@ -51,7 +51,7 @@ def printed(report: Report) -> Iterator[str]:
     """Problems, warnings, what was taken for what, and the summary."""
     yield from report.lines()
     yield from (f"warning: {warning}" for warning in report.warnings)
-    yield from report.notes
+    yield from map(one_line, report.notes)
     yield report.summary()
 
 
