@@ -41,7 +41,7 @@ OBLIGATIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "gpl-2.0": _ALIKE,
         "gpl-3.0": _ALIKE,
         "cc-by-nc-4.0": _UNPAID,
-        "cc-by-nc-sa-4.0": _ALIKE | _UNPAID,
+        "cc-by-nc-sa-4.0": _UNPAID | {"alike unpaid"},  # never for what the GPL or BY-SA covers
     }
 )
 """Identifiers of the Hub from the freest to the strictest, with what they ask for. A rough order,
@@ -104,7 +104,8 @@ def _name(licences: Iterable[str]) -> str:
 
 
 def _slug(licence: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", licence).strip("-.")[:60] or UNKNOWN
+    spelled = licence.replace("+", "-plus")  # openrail++ is another than openrail
+    return re.sub(r"[^a-z0-9.]+", "-", spelled).strip("-.")[:60] or UNKNOWN
 
 
 MOST_NAMES = 3

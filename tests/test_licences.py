@@ -50,7 +50,9 @@ def test_a_restricted_generator_never_comes_out_as_free(generator: str) -> None:
         (["gemma", "llama3.1"], "other"),
         (["gpl-2.0", "creativeml-openrail-m"], "other"),
         (["cc-by-nc-4.0", "gpl-2.0"], "other"),
-        (["cc-by-nc-sa-4.0", "cc-by-sa-4.0"], "cc-by-nc-sa-4.0"),
+        (["cc-by-nc-sa-4.0", "cc-by-sa-4.0"], "other"),
+        (["cc-by-nc-sa-4.0", "gpl-2.0"], "other"),
+        (["cc-by-nc-sa-4.0", "cc-by-nc-4.0"], "cc-by-nc-sa-4.0"),
         (["gpl-2.0", "apache-2.0", "cc-by-4.0"], "gpl-2.0"),
         (["apache-2.0", "other"], "other"),
     ],
@@ -84,3 +86,8 @@ def test_a_name_stands_beside_other_alone_and_is_one_for_the_hub(sources: list[s
 def test_free_licences_are_not_named_among_those_that_bind() -> None:
     licences = ["apache-2.0", "mit", "FLUX.1 [dev] Non-Commercial License"]
     assert licence_of(licences) == Licence("other", "flux.1-dev-non-commercial-license")
+
+
+def test_the_name_tells_licences_apart_that_differ_by_a_plus() -> None:
+    named = licence_of(["openrail++", "cc-by-nc-4.0"])
+    assert named == Licence("other", "cc-by-nc-4.0-and-openrail-plus-plus")
