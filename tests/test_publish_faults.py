@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import get_session
 from loopback_hub import Hub, serving
 from publishing import (
     asked,
@@ -19,6 +22,8 @@ from publishing import (
     random_folder,
     releases,
 )
+
+from acp.hub.retries import LONGEST, wait_after
 
 
 @pytest.fixture
@@ -76,6 +81,33 @@ def test_a_hub_that_stays_away(hub: Hub, folder: Path, tmp_path: Path, fault: st
     assert "the same command goes on" in last
     assert sum("again in" in line for line in told) == 5
     assert releases(hub) == 0
+
+
+def test_a_hub_that_asks_for_patience(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    for request in (("POST", "/api/repos/create"), ("POST", "/commit/")):
+        hub.fail(*request, 429, times=1)
+    ran = publish(hub, folder, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "making it: the Hub answered 429; again in 3 s" in ran.stderr
+    assert "committing: the Hub answered 429, nothing is in yet; again in 3 s" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (429, {"RateLimit": '"api";r=0;t=55'}, 55),
+        (429, {"Retry-After": "7", "RateLimit": '"api";r=0;t=55'}, 7),
+        (503, {"Retry-After": "7"}, 7),
+        (503, {"Retry-After": "86400"}, LONGEST),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 2),
+        (503, {"Retry-After": "1"}, 2),
+        (429, {}, 2),
+    ],
+)
+def test_the_wait_that_is_asked_for(status: int, headers: dict[str, str], wait: float) -> None:
+    http = import_module(type(get_session()).__module__.partition(".")[0])
+    answer = http.Response(status, headers=headers, request=http.Request("GET", "http://x"))
+    assert wait_after(HfHubHTTPError("no", response=answer), 2) == wait
 
 
 def test_a_hub_that_goes_away_with_the_answer(hub: Hub, folder: Path, tmp_path: Path) -> None:

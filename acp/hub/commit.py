@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from acp.errors import AcpError
 from acp.hub.changes import Changes
 from acp.hub.remote import Remote, RemoteFiles, State
-from acp.hub.retries import PAUSES, passing, reason_of
+from acp.hub.retries import PAUSES, passing, reason_of, wait_after
 from acp.hub.trouble import told_in_one_line
 
 Operation = CommitOperationAdd | CommitOperationDelete
@@ -76,8 +76,9 @@ def commit(
             return landed
         if pause is None:
             raise failed
-        remote.tell(f"committing: {reason_of(failed)}, nothing is in yet; again in {pause:g} s")
-        time.sleep(pause)
+        wait = wait_after(failed, pause)
+        remote.tell(f"committing: {reason_of(failed)}, nothing is in yet; again in {wait:g} s")
+        time.sleep(wait)
     raise AssertionError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -14,6 +15,9 @@ T = TypeVar("T")
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the attempts of a request."""
+
+LONGEST = 300
+"""Seconds that the Hub may ask for: the window of its limits."""
 
 _AGAIN = {408, 429}
 _TRANSPORT: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
@@ -33,9 +37,21 @@ def retried(call: Callable[[], T], what: str, tell: Tell, pauses: Sequence[float
         except Exception as error:
             if not passing(error):
                 raise
-            tell(f"{what}: {reason_of(error)}; again in {pause:g} s")
-        time.sleep(pause)
+            wait = wait_after(error, pause)
+            tell(f"{what}: {reason_of(error)}; again in {wait:g} s")
+        time.sleep(wait)
     return call()
+
+
+def wait_after(error: BaseException, pause: float) -> float:
+    """Seconds until the next attempt: `pause`, or what the Hub asks for if that is longer."""
+    if not isinstance(error, HfHubHTTPError):
+        return pause
+    headers = error.response.headers
+    asked = re.fullmatch(r"([0-9]{1,9})", headers.get("retry-after", ""))
+    if error.response.status_code == 429 and asked is None:  # as in: "api";r=0;t=55
+        asked = re.search(r"\bt *= *([0-9]{1,9})", headers.get("ratelimit", ""))
+    return max(pause, min(int(asked[1]), LONGEST)) if asked else pause
 
 
 def passing(error: BaseException) -> bool:

@@ -40,7 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, self.path, len(body)))
         fault = self.hub.due(self.command, self.path, callbacks=False)
         if fault is not None and isinstance(fault.answer, int):
-            self._send(Answer(fault.answer, {}, b'{"error": "out of order"}'))
+            headers = {"Retry-After": "3"} if fault.answer == 429 else {}
+            self._send(Answer(fault.answer, headers, b'{"error": "out of order"}'))
         elif fault is not None and fault.answer == "drop":
             self.close_connection = True
         else:
