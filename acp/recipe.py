@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from acp.backends.base import Backend
 from acp.backends.registry import BACKENDS, RECIPE_KINDS, make_backend
@@ -17,6 +17,7 @@ from acp.config import Settings
 from acp.config import validated as validated
 from acp.errors import AcpError
 from acp.residency import ResidencyName
+from acp.rows import CANDIDATES_PER_SCENE_ID
 from acp.stages.combine import CombineSettings
 from acp.stages.describe import DescribeSettings
 from acp.stages.lay_out import LayOutSettings
@@ -62,6 +63,16 @@ class Recipe(Settings):
         if not all(64 <= side <= 4096 for side in size_wh):
             raise ValueError("sides must be 64 to 4096 pixels")
         return size_wh
+
+    @model_validator(mode="after")
+    def _image_ids(self) -> Recipe:
+        images = self.lay_out.keep * self.render.candidates
+        if images > CANDIDATES_PER_SCENE_ID:
+            raise ValueError(
+                f"lay_out.keep x render.candidates: {images} images of a scene, more than the "
+                f"{CANDIDATES_PER_SCENE_ID} that have an image_id of their own"
+            )
+        return self
 
     def backend(self, kind: str) -> Backend:
         """The backend of `kind` ("llm", "renderer", "segmenter", "scorer") with its options.

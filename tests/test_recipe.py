@@ -60,6 +60,12 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_every_image_of_a_scene_has_an_id_of_its_own() -> None:
+    load_recipe("tiny", ["lay_out.keep=2", "render.candidates=500"])
+    with pytest.raises(AcpError, match=r"lay_out.keep x render.candidates: 1002 images of a"):
+        load_recipe("tiny", ["lay_out.keep=2", "render.candidates=501"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
