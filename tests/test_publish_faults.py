@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils._http import get_session
 from loopback_hub import Hub, serving
 from publishing import (
     asked,
