@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from acp.checks import check_data_set
+from acp.cli import app
 from acp.receipt import RECEIPT, read_receipt, sums_of, write_receipt
 
 CURATED = "curated/train-00000-of-00001.parquet"
@@ -88,6 +91,15 @@ def card(old: str, new: str) -> Callable[[Path], None]:
         sign(folder)
 
     return broken
+
+
+def top(row: int, key: str) -> Callable[[list[Row]], None]:
+    """Without a value of a row."""
+
+    def change(rows: list[Row]) -> None:
+        rows[row][key] = None
+
+    return change
 
 
 def jpeg(width: int, height: int) -> bytes:
@@ -237,7 +249,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "pages": (damaged_pages, f"{SCENES}: rows from 0 on cannot be read: "),
     "changed": (changed_file, "contact_sheet.jpg: is not the file that was built: its checksum"),
     "missing": (missing_file, "recipe.yaml: is in .acp.json, but not there; run acp build again"),
-    "receipt": (no_receipt, ".acp.json: cannot be read; run acp build again"),
+    "receipt": (no_receipt, ".acp.json: cannot be read, or is of an older acp; run acp"),
     "features": (
         second_shard,
         "curated/train-00001-of-00002.parquet: column 'width' is Value('int64'), and "
@@ -256,7 +268,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         f"{SCENES}: row group 0: has 320,00",
     ),
     # The card.
-    "no card": (no_card, "README.md: is not there; run acp build again"),
+    "no card": (no_card, "README.md: is not there; acp card "),
     "yaml": (card("^license:.*$", "license: [a"), "README.md: its YAML cannot be read: "),
     "licence": (
         card("^license:.*$", "license: apache-2"),
@@ -270,7 +282,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         card("^license:.*$", "license: other\nlicense_link: LICENSE"),
         "README.md: license is other without license_name; add license_name",
     ),
-    "no licence": (card("^license:.*$\n", ""), "README.md: license is missing; run acp build"),
+    "no licence": (card("^license:.*$\n", ""), "README.md: license is missing; acp card "),
     "task": (
         card("^- object-detection$", "- object-detecting"),
         "README.md: task_categories: the Hub knows no 'object-detecting'; did you mean "
@@ -308,7 +320,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "card's features": (
         card("^  - name: width$", "  - name: breadth"),
         "README.md: dataset_info, curated: features: lacks the column 'width', which is in "
-        f"{CURATED}; write the card anew from the files",
+        f"{CURATED}; acp card ",
     ),
     "split": (
         card("^  - name: train$", "  - name: test"),
@@ -319,6 +331,16 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         "README.md: configs, raw: data_files of 'train' 'raw/train-*.parquet' match no file; "
         "correct the pattern, or add the files",
     ),
+    # Nulls, which others may have.
+    "null mask": (
+        edit(CURATED, objects(2, segmentation=None)),
+        "row 2, objects[0]: segmentation is",
+    ),
+    "null counts": (edit(CURATED, mask(counts=None)), "objects[0]: segmentation is null; remove"),
+    "null id": (edit(CURATED, objects(2, id=None)), "row 2, objects[0]: id is null; remove the"),
+    "null class": (edit(CURATED, objects(2, category_id=None)), "objects[0]: category_id is null"),
+    "null width": (edit(CURATED, top(2, "width")), f"{CURATED}: row 2: width is null; remove the"),
+    "null image_id": (edit(CURATED, top(2, "image_id")), "row 2: image_id is null; remove the row"),
     # Images.
     "cut image": (
         edit(CURATED, cut_image),
@@ -412,6 +434,24 @@ def test_what_is_broken_is_told_in_one_line(folder: Path, name: str) -> None:
     assert len(found) == 1, found
     assert expected in found[0]
     assert "\n" not in found[0]
+
+
+@pytest.mark.parametrize("name", ["edited", "no card", "no licence", "examples"])
+def test_the_mend_of_a_card_mends_it(folder: Path, name: str) -> None:
+    folder = folder.rename(folder.with_name("a 'name'"))
+    whole = (folder / "README.md").read_bytes()
+    if name == "edited":
+        (folder / "README.md").write_bytes(whole + b"A word of mine.\n")
+    else:
+        BROKEN[name][0](folder)
+    if name == "examples":  # as one that an older version wrote
+        sign(folder)
+    [line] = lines(folder)
+    command = line.partition("; ")[2].partition(" writes it anew")[0]
+    ran = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert ran.exit_code == 0, ran.output
+    assert lines(folder) == []
+    assert (folder / "README.md").read_bytes() == whole
 
 
 def test_what_readers_get_on_with_is_a_warning(folder: Path) -> None:

@@ -301,7 +301,7 @@ def test_columns_of_several_images() -> None:
     ],
 )
 def test_cards(card: dict[str, Any], problems: int) -> None:
-    assert len(list(check_card(card, "README.md", ours=False))) == problems
+    assert len(list(check_card(card, "README.md"))) == problems
 
 
 def test_a_report_keeps_some_and_counts_all() -> None:

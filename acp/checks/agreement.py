@@ -97,23 +97,23 @@ def card_and_shards(
         if isinstance(info, Problem):
             yield info
         elif config in known:
-            yield from _info_and_shards(config, info, shards.get(config, ()), rows, found.partial)
+            yield from _info_and_shards(found, config, info, shards.get(config, ()), rows)
         elif not found.partial and named and config not in named:
             what = f"dataset_info: there is no configuration {config!r}"
             yield Problem("dataset_info", README, what, "remove it, or add it to configs")
     for config in sorted(known - told) if found.ours else ():
         what = f"dataset_info of {config} is missing"
-        yield Problem("dataset_info", README, what, "write the card anew")
+        yield Problem("dataset_info", README, what, found.card_mend)
 
 
 def _info_and_shards(
+    found: Found,
     config: str,
     info: DatasetInfo,
     shards: Sequence[Shard],
     rows: Mapping[tuple[str, str], int | None],
-    partial: bool,
 ) -> Iterator[Problem]:
-    where, mend = f"{README}: dataset_info, {config}", "write the card anew from the files"
+    where, mend = f"{README}: dataset_info, {config}", found.card_mend
     if info.features and shards and shards[0].features != info.features:
         first = shards[0]
         if not _casts(first, info.features):
@@ -121,7 +121,7 @@ def _info_and_shards(
             yield Problem("dataset_info", where, f"features: {what}", mend)
     splits = {str(name): split.num_examples for name, split in (info.splits or {}).items()}
     have = {split: count for (name, split), count in rows.items() if name == config}
-    missing = set(splits) - set(have) if not partial else set()
+    missing = set(splits) - set(have) if not found.partial else set()
     if splits and (missing or set(have) - set(splits)):
         what = f"its splits are {', '.join(splits)}, those of its files {', '.join(have)}"
         yield Problem("dataset_info", where, what, "correct splits, or data_files")

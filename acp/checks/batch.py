@@ -62,6 +62,8 @@ def check_batch(plan: Plan, where: str, first: int, batch: pa.RecordBatch) -> Ou
         for place, size in enumerate(_sizes_wh(plan, batch, sizes))
     ]
     _check_sizes(plan, batch, sizes, rows, found)
+    if plan.strict:
+        found += _nulls(plan, batch, sizes)
     if plan.columns.objects is not None:
         found += check_objects(plan, batch, rows, outcome.checked)
     if plan.columns.relations is not None:
@@ -156,6 +158,18 @@ def _check_sizes(
             own = f"{size.width}x{size.height}"
             what = f"width and height say {told[0]:g}x{told[1]:g}, the image is {own}"
             found.append((row, Problem("size", "", what, "correct the columns")))
+
+
+def _nulls(
+    plan: Plan, batch: pa.RecordBatch, sizes: list[Size | None]
+) -> Iterator[tuple[int, Problem]]:
+    """A row of ours with a picture has its id and its size."""
+    columns = plan.columns
+    for path in (columns.image_id, columns.width, columns.height):
+        nulls = at(batch, path).is_null().to_pylist() if path is not None else []
+        for row, (null, size) in enumerate(zip(nulls, sizes, strict=False)):
+            if null and size is not None:
+                yield row, Problem("null", "", f"{'.'.join(path or ())} is null", "remove the row")
 
 
 def _take_ids(plan: Plan, batch: pa.RecordBatch, first: int, outcome: Outcome) -> None:

@@ -77,8 +77,9 @@ def _values(value: Any, known: dict[int, float]) -> float:
     return known[id(value)]
 
 
-def check_card(card: Mapping[str, Any], where: str, *, ours: bool) -> Iterator[Problem]:
-    """Licence, tasks, languages, sizes and tags; what our own cards must have."""
+def check_card(card: Mapping[str, Any], where: str, ours: str | None = None) -> Iterator[Problem]:
+    """Licence, tasks, languages, sizes and tags; of our own cards, also what they must have: `ours`
+    tells how to mend one."""
     yield from _licence(card, where)
     for key in LISTS:
         for value in values_of_field(card.get(key)):
@@ -92,10 +93,10 @@ def check_card(card: Mapping[str, Any], where: str, *, ours: bool) -> Iterator[P
     for tag in values_of_field(tags):
         if not isinstance(tag, str):
             yield Problem("tags", where, f"tags: {tag!r} is not a string", f'write "{tag}"')
-    if ours:
+    if ours is not None:
         for key in ("license", "language", "size_categories", "task_categories", "configs"):
             if not card.get(key):
-                yield Problem("card", where, f"{key} is missing", "run acp build again")
+                yield Problem("card", where, f"{key} is missing", ours)
 
 
 def _licence(card: Mapping[str, Any], where: str) -> Iterator[Problem]:

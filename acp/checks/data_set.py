@@ -97,9 +97,10 @@ class _Check:
         found, report = self.found, self.report
         report.add(*found.problems)
         if found.card is not None:
-            report.add(*check_card(found.card, README, ours=found.ours))
+            must = found.card_mend if found.ours else None
+            report.add(*check_card(found.card, README, must))
         elif found.ours and not found.problems:
-            report.add(Problem("card", README, "is not there", "run acp build again"))
+            report.add(Problem("card", README, "is not there", found.card_mend))
         self._open()
         report.add(*check_receipt(found, self.processes, self.broken))
         report.warnings += check_extra(found)

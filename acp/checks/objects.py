@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from acp.checks.batch import Plan
 
+NEVER_NULL = ("id", "category", "category_id", "segmentation")
 Placed = tuple[int, Problem]
 """A problem with the place of its row in the batch."""
 
@@ -42,7 +43,9 @@ def check_objects(
         return
     uneven = yield from _check_lengths(batch, group)
     yield from _check_classes(batch, group, rows)
-    yield from _check_pictures(plan, batch, group)
+    if plan.strict:
+        yield from _check_pictures(plan, batch, group)
+        yield from _check_nulls(batch, group, rows)
     boxes = None
     if "bbox" in group.fields:
         boxes = _Boxes(plan, batch, group, rows)
@@ -88,11 +91,29 @@ def _check_classes(batch: pa.RecordBatch, group: Group, rows: list[Row]) -> Iter
 def _check_pictures(plan: Plan, batch: pa.RecordBatch, group: Group) -> Iterator[Placed]:
     """A row of ours with objects has a picture."""
     image = plan.columns.image
-    if image is None or not plan.strict:
+    if image is None:
         return
     nulls = batch.column(image).is_null().to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(nulls & (lengths_of(batch, group) > 0)).tolist():
         yield row, Problem("image", "", f"{image} is null, but it has objects", "remove the row")
+
+
+def _check_nulls(batch: pa.RecordBatch, group: Group, rows: list[Row]) -> Iterator[Placed]:
+    """An object of ours has an id, a category and a mask; of its box that is told elsewhere."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in NEVER_NULL:
+        if name not in group.parallel:
+            continue
+        found = values_of(batch, group, name)
+        nulls = found.values.is_null()
+        if pa.types.is_struct(found.values.type):
+            nulls = pc.or_(nulls, pc.struct_field(found.values, "counts").is_null())
+        for place in np.flatnonzero(nulls.to_numpy(zero_copy_only=False)).tolist():
+            row = int(found.rows[place])
+            where = object_at(rows[row], group, place - int(found.starts[row]), name)
+            yield row, Problem("null", where, f"{name} is null", "remove the object")
 
 
 class _Boxes:

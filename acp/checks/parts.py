@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,16 @@ class Found:
     problems: list[Problem] = field(default_factory=list)
     partial: bool = False
     """Only what was asked for is on disk, so nothing is said of what is missing."""
+
+    @property
+    def card_mend(self) -> str:
+        """How to get a card that fits the files."""
+        if not self.ours:
+            return "write the card anew from the files"
+        if self.root != Path(self.name).expanduser():
+            return "push the data set again"
+        folder, card = shlex.quote(self.name), shlex.quote(str(Path(self.name, README)))
+        return f"acp card {folder} --out {card} writes it anew (acp push sends no card but its own)"
 
     def place(self, path: Path) -> str:
         """A file as it is named in a line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from acp.checks.parts import Found
+from acp.checks.parts import README, Found
 from acp.checks.problems import Problem
 from acp.receipt import RECEIPT, files_of
 from acp.shards import sha256
@@ -19,11 +19,12 @@ def check_receipt(found: Found, processes: int, broken: Collection[str]) -> Iter
     if not found.ours:
         return
     if found.receipt is None:
-        yield Problem("receipt", RECEIPT, "cannot be read", MEND)
+        yield Problem("receipt", RECEIPT, "cannot be read, or is of an older acp", MEND)
         return
     sums = found.receipt.sha256
     there = [name for name in files_of(found.root) if not _hidden(name)]
-    for name in sorted(set(sums) - set(there) - set(broken)) if not found.partial else ():
+    told = {*broken, README}  # of a card that is not there, too
+    for name in sorted(set(sums) - set(there) - told) if not found.partial else ():
         yield Problem("receipt", name, f"is in {RECEIPT}, but not there", MEND)
     known = [name for name in there if name in sums and name not in broken]
     with ThreadPoolExecutor(processes) as pool:
@@ -31,7 +32,8 @@ def check_receipt(found: Found, processes: int, broken: Collection[str]) -> Iter
         for name, found_sum in zip(known, now, strict=True):
             if found_sum != sums[name]:
                 what = f"is not the file that was built: its checksum is not that in {RECEIPT}"
-                yield Problem("checksum", name, what, MEND)
+                mend = found.card_mend if name == README else MEND
+                yield Problem("checksum", name, what, mend)
 
 
 def check_extra(found: Found) -> Iterator[Problem]:

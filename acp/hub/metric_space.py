@@ -79,7 +79,7 @@ def _card(folder: Path) -> Iterator[str]:
     yield from map(str, problems)
     if card is None:
         return
-    yield from map(str, check_card(card, "README.md", ours=False))
+    yield from map(str, check_card(card, "README.md"))
     for name, expected in (("sdk", "gradio"), ("app_file", "app.py"), ("license", "apache-2.0")):
         if card.get(name) != expected:
             yield f"README.md: {name}: expected {expected}, got {card.get(name)!r}"
