@@ -539,8 +539,12 @@ def test_mistakes_are_told_in_one_line(
     damaged = tmp_path / "damaged"
     shutil.copytree(built, damaged)
     next((damaged / "raw").iterdir()).write_bytes(b"PAR1")
+    incomplete = tmp_path / "incomplete"
+    shutil.copytree(built, incomplete)
+    next((incomplete / "raw").iterdir()).unlink()
     cases = {
         (str(tmp_path / "absent"),): "no such folder",
+        (str(incomplete),): "raw/train-00000-of-00001.parquet: missing; run acp build again",
         (str(tmp_path / "broken"),): "not a data set of acp build",
         (str(damaged),): "cannot be read",
         (str(built), "--out", "card.pdf"): "a card is a .md or a .html",

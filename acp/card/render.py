@@ -14,6 +14,7 @@ from acp.card.histograms import histograms
 from acp.card.markdown import block, code, counted, number, one_line, text
 from acp.card.reading import row
 from acp.card.statistics import Statistics, read_statistics
+from acp.errors import AcpError
 from acp.licences import licence_of
 from acp.receipt import Receipt
 from acp.recipe import Recipe, load_recipe
@@ -29,7 +30,7 @@ def render_card(folder: Path, receipt: Receipt, data_set: str) -> str:
     The same for the same folder, whenever and wherever. Reads no images but that of one row.
 
     Raises:
-        AcpError: a table or the recipe cannot be read.
+        AcpError: a table or the recipe cannot be read, or a table of the receipt is missing.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -38,6 +39,7 @@ def render_card(folder: Path, receipt: Receipt, data_set: str) -> str:
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(text=text, code=code, number=number)
+    _check_tables(folder, receipt)
     recipe = load_recipe(str(folder / "recipe.yaml"))
     found = read_statistics(folder)
     values = {
@@ -46,6 +48,13 @@ def render_card(folder: Path, receipt: Receipt, data_set: str) -> str:
         **_sample(folder),
     }
     return environment.from_string(source).render(values)
+
+
+def _check_tables(folder: Path, receipt: Receipt) -> None:
+    """A table that is not there would be counted as one without rows."""
+    for name in sorted(receipt.sha256):
+        if name.endswith(".parquet") and not (folder / name).is_file():
+            raise AcpError(f"{folder / name}: missing; run acp build again")
 
 
 def _basics(
