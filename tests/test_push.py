@@ -84,7 +84,7 @@ def test_what_is_stale_goes_and_all_else_stays(hub: Hub, six: Path, tmp_path: Pa
     pushed(hub, six)
     files = hub.files("acp/a")
     receipt = json.loads(files[".acp.json"])
-    receipt["sha256"]["old.jpg"] = "0" * 64
+    receipt["sha256"] |= {"old.jpg": "0" * 64, ".gitattributes": "0" * 64}
     others = {"LICENSE": b"mine", "look.ipynb": b"{}", "extra/x.parquet": b"PAR1"}
     stale = {"raw/train-00000-of-00002.parquet": b"PAR1", "old.jpg": b"\xff\xd8\0"}
     hub.commit("acp/a", {**others, **stale, ".acp.json": json.dumps(receipt).encode()})
@@ -99,6 +99,7 @@ def test_what_is_stale_goes_and_all_else_stays(hub: Hub, six: Path, tmp_path: Pa
     assert changed is not None
     assert f"sent        {changed[1]}" in out
     after = hub.files("acp/a")
+    assert ".gitattributes" in after
     assert not stale.keys() & after.keys()
     assert {name: after[name] for name in others} == others
     assert len(hub.log("acp/a")) == 4

@@ -47,6 +47,7 @@ def test_mistakes_are_one_line_with_the_mend(hub: Hub, six: Path) -> None:
     assert "may not write" in refused(push(hub, six))
     nobody = push(hub, six, HF_ENDPOINT="http://127.0.0.1:9")
     assert "cannot be reached, also after several attempts" in refused(nobody)
+    assert "at HF_ENDPOINT (hub)" in refused(push(hub, six, HF_ENDPOINT="hub"))
     assert "HF_HUB_OFFLINE" in refused(push(hub, six, HF_HUB_OFFLINE="1"))
     with pytest.raises(Exception, match="not found"):
         hub.files("acp/a")
@@ -104,9 +105,10 @@ def test_a_receipt_names_no_files_elsewhere(six: Path, tmp_path: Path) -> None:
     (folder / ".acp.json").write_text(json.dumps(receipt))
     with pytest.raises(AcpError, match="secret: missing"):
         release_of(folder, "acp/a")
-    (folder / ".acp.json").write_text("{}")
-    with pytest.raises(AcpError, match="not a receipt"):
-        release_of(folder, "acp/a")
+    for text in ("{}", "[" * 100_000):
+        (folder / ".acp.json").write_text(text)
+        with pytest.raises(AcpError, match="not a receipt"):
+            release_of(folder, "acp/a")
 
 
 @pytest.mark.parametrize("told", [ValueError, AcpError])

@@ -132,6 +132,7 @@ def test_an_image_is_scored_too(space: str, tmp_path: Path) -> None:
     [
         ('{"objects": {"category": ["dog"], "bbox": [[0, 0, 1]]}}', "expected 4 numbers"),
         ("{", "Expecting property name"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_is_wrong_is_told(space: str, row: str, message: str) -> None:

@@ -15,6 +15,7 @@ from acp.receipt import RECEIPT, Receipt, files_of, parse_receipt, read_receipt
 from acp.rows import CONFIGS
 
 CARD = "README.md"
+_OF_GIT = ".gitattributes"  # which files are large ones; never part of a release
 _DATA = frozenset(
     {".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".tar", ".tgz", ".gz", ".zst", ".zip", ".h5"}
 )
@@ -93,7 +94,7 @@ def stale_files(there: RemoteFiles, new: Collection[str], repo: str) -> set[str]
     gone = {name for name in there if name.endswith(".parquet") and _below(name, folders)}
     if receipt is not None:
         gone |= {*receipt.sha256, RECEIPT} & set(there)
-    stale = gone - set(new)
+    stale = gone - set(new) - {_OF_GIT}
     if receipt is None:
         _check_no_other(set(there) - set(new) - stale, repo)
     return stale

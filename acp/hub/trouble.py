@@ -60,7 +60,8 @@ def _told(error: BaseException, target: Target) -> str:
             f"later: {_GOES_ON}"
         )
     if isinstance(error, _TRANSPORT):
-        return f"the request cannot be made ({type(error).__name__}); is the token a valid one?"
+        what = f"the request cannot be made ({type(error).__name__})"
+        return f"{what}; look at the token, and at HF_ENDPOINT ({constants.ENDPOINT})"
     if isinstance(error, ConnectionError):  # of hf_xet, which has tried for minutes
         return f"the connection was lost ({error}); try again later: {_GOES_ON}"
     if error.__cause__ is not None:

@@ -125,7 +125,10 @@ def score_json(row: str, variant: str = "paper") -> dict[str, Any]:
 
 def _parsed(text: str) -> Any:
     """A pasted row, without its image: a path would be one of this machine."""
-    row = json.loads(text)
+    try:
+        row = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return {**row, "image": None} if isinstance(row, dict) else row
 
 
