@@ -168,3 +168,31 @@ def test_one_mask_does_not_hide_the_problem_of_the_next_row(
     found = lines(tmp_path)
     assert len(found) == 101
     assert "row 99, objects[0]: bbox [1, 1, 500, 9] reaches outside" in " ".join(found)
+
+
+def test_files_that_no_reader_gets(folder: Path) -> None:
+    data = folder / "data"
+    for number in range(3):
+        write(data / f"train-{number}.parquet", [{"a": 3}])
+    (data / "notes.parquet").mkdir()
+    (data / "train-00000-of-00001.parquet").rename(data / "train-00000-of-00003.parquet")
+    report = check_data_set(str(folder), max_problems=2)
+    assert report.ok
+    assert [*report.warning_lines()] == [
+        "warning: data/train-0.parquet: load_dataset does not find it by its name; name it as the "
+        "others, or write configs into the card",
+        "warning: data/train-1.parquet: load_dataset does not find it by its name; name it as the "
+        "others, or write configs into the card",
+        "warning: data/train-*-of-00003: 2 of 3 files are not there, first number 00001; put them "
+        "there, or number the others anew",
+        "warning: unclaimed: 1 more of this kind; --all shows them",
+    ]
+
+
+def test_what_a_build_keeps_is_no_data_set(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny.work"
+    (folder / "shards").mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "state.json").write_text("{}")
+    with pytest.raises(AcpError, match=r"tiny.work: what acp build keeps .* without .work"):
+        check_data_set(str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from acp.checks.reading import Shard
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
 
+_NUMBERED = re.compile(r"(.*-)(\d{5})-of-(\d{5})(?:-.*)?\.\w+")
+MOST_SHARDS = 99_999
 DATA = (".parquet", ".arrow", ".jsonl", ".ndjson", ".csv", ".tsv", ".tar")
 
 
@@ -154,13 +157,35 @@ def size_categories(found: Found, rows: Mapping[tuple[str, str], int | None]) ->
 
 def unclaimed(found: Found) -> Iterator[Problem]:
     """Data files that no configuration names, so that no reader gets them."""
-    if found.partial or not any("data_files" in entry for entry in configs_of(found.card)):
+    if found.partial:
         return
+    declared = any({"data_files", "data_dir"} & set(entry) for entry in configs_of(found.card))
     claimed = {path.resolve() for part in found.parts for path in part.files}
+    suffixes = DATA if declared else {path.suffix for path in claimed} & set(DATA[:2])
     for path in sorted(found.root.rglob("*")):
         place = path.relative_to(found.root)
         hidden = any(name.startswith((".", "__")) for name in place.parts)
-        if path.suffix.lower() in DATA and not hidden and path.resolve() not in claimed:
-            what = "no configuration of the card names it"
-            mend = "add it to configs, or remove it"
-            yield Problem("unclaimed", place.as_posix(), what, mend)
+        no_data = hidden or path.suffix.lower() not in suffixes or path.is_dir()
+        if no_data or path.resolve() in claimed:
+            continue
+        if declared:
+            what, mend = "no configuration of the card names it", "add it to configs, or remove it"
+        else:
+            what = "load_dataset does not find it by its name"
+            mend = "name it as the others, or write configs into the card"
+        yield Problem("unclaimed", place.as_posix(), what, mend)
+
+
+def lost_shards(found: Found) -> Iterator[Problem]:
+    """Numbers that files with names such as `train-00000-of-00003.parquet` lack."""
+    for part in found.parts:
+        numbers: dict[str, set[int]] = {}
+        for path in part.files:
+            if match := _NUMBERED.fullmatch(found.place(path)):
+                numbers.setdefault(f"{match[1]}*-of-{match[3]}", set()).add(int(match[2]))
+        for name, have in numbers.items():
+            total = int(name.rpartition("-")[2])
+            lost = sorted(set(range(min(total, MOST_SHARDS))) - have)
+            if lost:
+                what = f"{len(lost)} of {total} files are not there, first number {lost[0]:05d}"
+                yield Problem("lost", name, what, "put them there, or number the others anew")

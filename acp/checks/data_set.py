@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from acp.checks.agreement import card_and_shards, same_features, size_categories, unclaimed
+from acp.checks.agreement import (
+    card_and_shards,
+    lost_shards,
+    same_features,
+    size_categories,
+    unclaimed,
+)
 from acp.checks.batch import Outcome, Plan
 from acp.checks.card_yaml import check_card
 from acp.checks.columns import unread
@@ -107,6 +113,8 @@ class _Check:
         self._agree()
         for problem in unclaimed(found):
             self._add(problem, warning=not found.ours)
+        if not found.ours:  # the receipt tells
+            report.warnings += lost_shards(found)
         self._check_rows()
         self._sum_up()
 

@@ -74,12 +74,21 @@ def find(name: str, root: Path, config: str | None, split: str | None, partial: 
     if root.is_file():
         found = Found(name, root.parent)
         found.parts = [Part("default", "train", _module_of_file(root), (root,))]
-    elif (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
+    elif _is_work(root):
+        raise AcpError(
+            f"{name}: what acp build keeps while it works, no data set; check the folder beside "
+            "it, without .work"
+        )
+    elif any((root / each).is_file() for each in ("dataset_dict.json", "state.json")):
         found = Found(name, root)
         found.parts = list(_saved_to_disk(found))
     else:
         found = _folder(Found(name, root, partial=partial), config)
     return _only(found, config, split)
+
+
+def _is_work(root: Path) -> bool:
+    return root.suffix == ".work" and (root / "shards").is_dir() and (root / "lock").exists()
 
 
 def _folder(found: Found, config: str | None) -> Found:

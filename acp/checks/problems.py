@@ -88,6 +88,17 @@ class Report:
             if more and last[problem.kind] == place:
                 yield f"{problem.kind}: {more:,} more of this kind; --all shows them"
 
+    def warning_lines(self) -> Iterator[str]:
+        """A line for each warning, for the first of each kind if not all are to be kept."""
+        counts: Counter[str] = Counter()
+        for warning in self.warnings:
+            counts[warning.kind] += 1
+            if self.keep is None or counts[warning.kind] <= self.keep:
+                yield f"warning: {warning}"
+        for kind, count in counts.items():
+            if self.keep is not None and count > self.keep:
+                yield f"warning: {kind}: {count - self.keep:,} more of this kind; --all shows them"
+
     def summary(self) -> str:
         """One line: what was checked, what was not there, and the number of problems.
 

@@ -169,9 +169,13 @@ def _check_file(path: Path) -> None:
         raise BrokenShardError("is not there")
     if not path.stat().st_size:
         raise BrokenShardError("is empty (0 bytes)")
-    with path.open("rb") as file:
-        if file.read(len(_POINTER)) == _POINTER:
-            raise BrokenShardError("is a pointer of git LFS, not the file; run git lfs pull")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_POINTER))
+    except OSError as error:
+        raise BrokenShardError(f"cannot be opened: {error.strerror}") from None
+    if start == _POINTER:
+        raise BrokenShardError("is a pointer of git LFS, not the file; run git lfs pull")
 
 
 def _features(schema: pa.Schema) -> Features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from acp.checks.parts import README, Found
 from acp.checks.problems import Problem
@@ -28,12 +29,22 @@ def check_receipt(found: Found, processes: int, broken: Collection[str]) -> Iter
         yield Problem("receipt", name, f"is in {RECEIPT}, but not there", MEND)
     known = [name for name in there if name in sums and name not in broken]
     with ThreadPoolExecutor(processes) as pool:
-        now = pool.map(lambda name: sha256(found.root / name), known)
+        now = pool.map(lambda name: _sum(found.root / name), known)
         for name, found_sum in zip(known, now, strict=True):
-            if found_sum != sums[name]:
+            if isinstance(found_sum, OSError):
+                what = f"cannot be opened: {found_sum.strerror}"
+                yield Problem("file", name, what, "give yourself the right to read it")
+            elif found_sum != sums[name]:
                 what = f"is not the file that was built: its checksum is not that in {RECEIPT}"
                 mend = found.card_mend if name == README else MEND
                 yield Problem("checksum", name, what, mend)
+
+
+def _sum(path: Path) -> str | OSError:
+    try:
+        return sha256(path)
+    except OSError as error:
+        return error
 
 
 def check_extra(found: Found) -> Iterator[Problem]:

@@ -50,7 +50,7 @@ def check(
 def printed(report: Report) -> Iterator[str]:
     """Problems, warnings, what was taken for what, and the summary."""
     yield from report.lines()
-    yield from (f"warning: {warning}" for warning in report.warnings)
+    yield from report.warning_lines()
     yield from map(one_line, report.notes)
     yield report.summary()
 
