@@ -196,3 +196,20 @@ def test_what_a_build_keeps_is_no_data_set(tmp_path: Path) -> None:
     (folder / "state.json").write_text("{}")
     with pytest.raises(AcpError, match=r"tiny.work: what acp build keeps .* without .work"):
         check_data_set(str(folder))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"relations": {"predicate": ["on"]}, "objects": [{"bbox": [0, 0, 1, 1]}]},
+        {"relations": [{"subject": 0}]},
+        {"image": {"bytes": [1, 2], "path": None}},
+        {"image": {"bytes": {"bytes": b"x"}, "path": "a"}},
+        {"image": {"bytes": b"x", "path": ["a"]}},
+        {"image_id": [1], "width": "3", "height": {"a": 1}},
+        {"objects": {"bbox": [None], "segmentation": [None], "id": [None], "category": None}},
+    ],
+)
+def test_columns_that_only_have_the_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    write(tmp_path / "a.parquet", [row])
+    assert not lines(tmp_path)

@@ -120,11 +120,22 @@ def _is_file(type_: pa.DataType) -> bool:
     """Whether values are contents of files: bytes, or `{"bytes", "path"}`."""
     import pyarrow as pa
 
-    if pa.types.is_struct(type_):
-        names = {inner.name for inner in type_}
-        return {"bytes"} <= names <= {"bytes", "path"}
-    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(is_kind(type_) for is_kind in kinds)
+    types = pa.types
+    if types.is_struct(type_):
+        fields = {inner.name: inner.type for inner in type_}
+        path = fields.get("path", pa.string())
+        named = any(is_(path) for is_ in (types.is_string, types.is_large_string, types.is_null))
+        only = {"bytes"} <= set(fields) <= {"bytes", "path"}
+        return only and named and _is_bytes(fields["bytes"])
+    return _is_bytes(type_)
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(
+        kinds.is_binary(type_) or kinds.is_large_binary(type_) or kinds.is_binary_view(type_)
+    )
 
 
 def unread(columns: Columns, schema: pa.Schema) -> Iterator[str]:
@@ -281,7 +292,8 @@ def _relations(schema: pa.Schema) -> Group | None:
                 inner, style = {f.name: f.type for f in each.type.value_type}, "structs"
             else:
                 continue
-            ends = {n: n for n in ("subject", "object") if pa.types.is_integer(inner.get(n, 0))}
+            names = [name for name in ("subject", "object") if name in inner]
+            ends = {name: name for name in names if pa.types.is_integer(inner[name])}
             if len(ends) == 2:
                 parallel = tuple(inner) if style == "lists" else ()
                 return Group((*path, each.name), style, ends, parallel)

@@ -41,8 +41,11 @@ def content_of(value: Any, root: Path) -> bytes | None:
         content, path = value.get("bytes"), value.get("path")
         if content is None and path:
             return _read(str(path), root)
-        return content if content is None else bytes(content)
-    return value if value is None else bytes(value)
+    else:
+        content = value
+    if content is not None and not isinstance(content, bytes):
+        raise BrokenImageError("is no content of a file")
+    return content
 
 
 def _read(path: str, root: Path) -> bytes:
