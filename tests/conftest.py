@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from acp.types import (
     SceneGraph,
     SceneObject,
 )
+
+if TYPE_CHECKING:
+    from loopback_hub import Hub
 
 SIZE_WH = (64, 48)
 
@@ -77,6 +81,24 @@ def make_scene(*candidates: Candidate, scene_id: int = 3) -> Scene:
     )
     layouts = tuple(candidate.layout for candidate in candidates[:1])
     return Scene(scene_id, 7, ("dog", "zebra"), graph, layouts, candidates)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """An empty Hub on loopback; a test ends without a fault of its own."""
+    from loopback_hub import Hub, serving
+
+    with serving(Hub(tmp_path / "hub")) as found:
+        yield found
+    assert found.errors == []
+
+
+@pytest.fixture(scope="session")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of six scenes, quickly made; nothing may change it."""
+    from publishing import made
+
+    return made(tmp_path_factory.mktemp("six"), 6)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_hub import Hub, serving
+from loopback_hub import Hub
 from publishing import (
     WRITES,
     asked,
@@ -19,13 +18,6 @@ from publishing import (
     random_folder,
     releases,
 )
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serving(Hub(tmp_path / "hub")) as found:
-        yield found
-    assert found.errors == []
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import get_session
-from loopback_hub import Hub, serving
+from loopback_hub import Hub
 from publishing import (
     asked,
     holds,
@@ -24,13 +23,6 @@ from publishing import (
 )
 
 from acp.hub.retries import LONGEST, wait_after
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serving(Hub(tmp_path / "hub")) as found:
-        yield found
-    assert found.errors == []
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_hub import TOKEN, Hub, serving
+from loopback_hub import TOKEN, Hub
 from publishing import (
     contents,
     killed,
@@ -23,20 +22,6 @@ from publishing import (
     refused,
     writes,
 )
-
-
-@pytest.fixture(scope="module")
-def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of six scenes; nothing may change it."""
-    return made(tmp_path_factory.mktemp("six"), 6)
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serving(Hub(tmp_path / "hub")) as found:
-        yield found
-    assert found.errors == []
-
 
 LOAD = """
 import sys

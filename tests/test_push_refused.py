@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_hub import Hub, serving
-from publishing import made, push, refused
+from loopback_hub import Hub
+from publishing import push, refused
 
 from acp.commands.push import _unchanged
 from acp.errors import AcpError
@@ -18,19 +17,6 @@ from acp.hub.data_set import release_of
 from acp.hub.request_log import keep_secrets_out
 
 READER = "hf_reader"
-
-
-@pytest.fixture(scope="module")
-def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of six scenes; nothing may change it."""
-    return made(tmp_path_factory.mktemp("six"), 6)
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serving(Hub(tmp_path / "hub")) as found:
-        yield found
-    assert found.errors == []
 
 
 def test_mistakes_are_one_line_with_the_mend(hub: Hub, six: Path) -> None:

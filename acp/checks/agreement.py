@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from acp.checks.card_yaml import values_of_field
+from acp.checks.configs import configs_of
+from acp.checks.found import README, Found
 from acp.checks.hub_ids import hub_ids, size_category
-from acp.checks.parts import README, Found, configs_of
 from acp.checks.problems import Problem
 from acp.checks.reading import Shard
 

@@ -17,8 +17,9 @@ from acp.checks.batch import Outcome, Plan
 from acp.checks.card_yaml import check_card
 from acp.checks.columns import unread
 from acp.checks.conventions import COCO
+from acp.checks.found import README, Found, Part
 from acp.checks.ids import Collected
-from acp.checks.parts import README, Found, Part, find
+from acp.checks.parts import find
 from acp.checks.problems import Problem, Progress, Report, silent
 from acp.checks.reading import Shard, open_shards
 from acp.checks.remote import fetch

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.checks.parts import UNKNOWN, Found, Part
+from acp.checks.found import UNKNOWN, Found, Part
 from acp.checks.problems import Problem
 
 if TYPE_CHECKING:

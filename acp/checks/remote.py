@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from acp.checks.parts import README, find
+from acp.checks.found import README
+from acp.checks.parts import find
 from acp.errors import AcpError
 from acp.receipt import RECEIPT
 

@@ -20,8 +20,8 @@ import numpy as np
 from acp.checks.batch import Outcome, Plan, check_batch
 from acp.checks.columns import Columns, find_columns, sides_of
 from acp.checks.conventions import COCO, Convention, choose
+from acp.checks.found import Found
 from acp.checks.images import BrokenImageError, content_of, decode
-from acp.checks.parts import Found
 from acp.checks.problems import Problem
 from acp.checks.reading import Shard, batches, reason_of
 from acp.checks.values import IntArray, Numbers, at, boxes_of, numbers, values_of

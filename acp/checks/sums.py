@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from acp.checks.parts import README, Found
+from acp.checks.found import README, Found
 from acp.checks.problems import Problem
 from acp.receipt import RECEIPT, files_of
 from acp.shards import sha256

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import acp
+from acp.commands._pushing import (
+    DryRunOption,
+    PrivateOption,
+    ProposalOption,
+    RevisionOption,
+    TagOption,
+    VerboseOption,
+    guard_output,
+    tell,
+)
 from acp.errors import AcpError
 
 if TYPE_CHECKING:
@@ -33,49 +43,32 @@ def install() -> None:
 @app.command()
 def push(
     repo: Annotated[str, typer.Option(metavar="OWNER/clis", help="Space on the Hub.")],
-    revision: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="Branch, made if missing. [default: main]")
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Tag this version, e.g. v1.0.")
-    ] = None,
-    private: Annotated[bool, typer.Option("--private", help="For you and yours alone.")] = False,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Propose it as a pull request.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would change; write nothing.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="A line for each request.")
-    ] = False,
+    revision: RevisionOption = None,
+    tag: TagOption = None,
+    private: PrivateOption = False,
+    create_pr: ProposalOption = False,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Put the metric on the Hub as a Space: a page to try it, and `evaluate.load("OWNER/clis")`."""
     from acp.hub.metric_space import check_name, space_files, stale_files
     from acp.hub.publish import check_target, publish
-    from acp.hub.request_log import keep_secrets_out, show_requests
     from acp.hub.target import Target
 
-    keep_secrets_out()
-    if verbose:
-        show_requests()
+    guard_output(verbose=verbose)
     target = Target(repo, "space", revision, tag, private, create_pr)
     check_name(repo)
-    check_target(target, dry_run=dry_run, tell=_tell)
+    check_target(target, dry_run=dry_run, tell=tell)
     done = publish(
         space_files(metric_folder()),
         target,
         stale=lambda there: stale_files(there, repo),
         message=f"CLIS of auto-cherry-picker {acp.__version__}",
         dry_run=dry_run,
-        tell=_tell,
+        tell=tell,
     )
     for line in [*done.changes.lines(), *(_would(done) if dry_run else _did(done, target))]:
         typer.echo(line)
-
-
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _would(done: Published) -> list[str]:

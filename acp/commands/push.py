@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acp.commands._pushing import (
+    DryRunOption,
+    PrivateOption,
+    ProposalOption,
+    RevisionOption,
+    TagOption,
+    VerboseOption,
+    guard_output,
+    tell,
+)
 from acp.errors import AcpError
 
 if TYPE_CHECKING:
@@ -24,36 +34,23 @@ PROBLEMS = 20
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set, as acp build writes it.")],
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Data set on the Hub.")],
-    revision: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="Branch, made if missing. [default: main]")
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Tag the release, e.g. v1.0.")
-    ] = None,
-    private: Annotated[bool, typer.Option("--private", help="For you and yours alone.")] = False,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Propose it as a pull request.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would change; write nothing.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="A line for each request.")
-    ] = False,
+    revision: RevisionOption = None,
+    tag: TagOption = None,
+    private: PrivateOption = False,
+    create_pr: ProposalOption = False,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
     from acp.hub.data_set import release_of, stale_files
     from acp.hub.publish import check_target, publish
-    from acp.hub.request_log import keep_secrets_out, show_requests
     from acp.hub.target import Target
 
-    keep_secrets_out()
-    if verbose:
-        show_requests()
+    guard_output(verbose=verbose)
     target = Target(repo, "dataset", revision, tag, private, create_pr)
     if not folder.is_dir():
         raise AcpError(f"{folder}: no such folder; make a data set with acp build")
-    check_target(target, dry_run=dry_run, tell=_tell)
+    check_target(target, dry_run=dry_run, tell=tell)
     with _unchanged(folder):
         _check(folder)
         release = release_of(folder, repo)
@@ -64,7 +61,7 @@ def push(
         message=release.title,
         sums=release.sums,
         dry_run=dry_run,
-        tell=_tell,
+        tell=tell,
     )
     for line in [
         *_changed(release, done),
@@ -73,24 +70,20 @@ def push(
         typer.echo(line)
 
 
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)
-
-
 def _check(folder: Path) -> None:
     """Read all of the data set as a reader would; raises AcpError if that does not go well."""
     from acp.checks import check_data_set
     from acp.commands.check import bar, cores, printed
     from acp.progress import terminal
 
-    _tell(f"checking {folder}")
+    tell(f"checking {folder}")
     with bar(terminal()) as progress:
         report = check_data_set(
             str(folder), processes=cores(), max_problems=PROBLEMS, progress=progress
         )
     if not report.ok:
         for line in printed(report):
-            _tell(line)
+            tell(line)
         raise AcpError(f"{folder}: nothing was sent, see above; acp check tells all problems")
 
 
