@@ -74,9 +74,11 @@ found = frame["image_id"].tolist()
     "duckdb": f"""
 import duckdb
 from huggingface_hub import HfFileSystem
-duckdb.register_filesystem(HfFileSystem())
-rows = duckdb.sql("FROM '{FILES}/*.parquet' SELECT image_id WHERE clis > 80")
+db = duckdb.connect()
+db.register_filesystem(HfFileSystem())
+rows = db.sql("FROM '{FILES}/*.parquet' SELECT image_id WHERE clis > 80")
 found = [image_id for image_id, in rows.fetchall()]
+db.close()
 """,
 }
 

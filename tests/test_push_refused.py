@@ -63,8 +63,11 @@ def test_the_token_is_never_printed(hub: Hub, six: Path, role: str) -> None:
 
 
 def test_what_libraries_log_has_no_secrets(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    caplog.set_level(logging.WARNING, "huggingface_hub")
     monkeypatch.setenv("HF_TOKEN", "another sort of token")
     logger = logging.getLogger("huggingface_hub")
     handler = logging.StreamHandler()

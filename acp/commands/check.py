@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acp.checks.problems import Progress, Report, one_line, silent
+if TYPE_CHECKING:
+    from acp.checks.problems import Progress, Report
 
 
 def check(
@@ -49,6 +50,8 @@ def check(
 
 def printed(report: Report) -> Iterator[str]:
     """Problems, warnings, what was taken for what, and the summary."""
+    from acp.checks.problems import one_line
+
     yield from report.lines()
     yield from report.warning_lines()
     yield from map(one_line, report.notes)
@@ -66,7 +69,7 @@ def cores() -> int:
 def bar(device: str) -> Iterator[Progress]:
     """A bar of the rows on a terminal; none elsewhere."""
     if not device:
-        yield silent
+        yield lambda what, done, total: None
         return
     from huggingface_hub.utils.tqdm import tqdm
 
