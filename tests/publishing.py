@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,15 @@ def killed(
     arguments: list[str],
     cache: Path,
 ) -> None:
-    """Run a client that is killed at the `count`th such request, which is not handled."""
+    """Run a client that is killed at the `count`th such request, which is not handled; files that
+    went before it have arrived by then."""
     started: list[subprocess.Popen[str]] = []
 
     def kill() -> str:
+        for _ in range(2000 if method == "PUT" else 0):  # files go at the same time
+            if len(hub.received) >= count - 1:
+                break
+            time.sleep(0.01)
         os.kill(started[0].pid, signal.SIGKILL)
         return "drop"
 
