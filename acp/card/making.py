@@ -1,4 +1,4 @@
-"""How a data set was made, and how to make it again: the stages of its recipe as they ran."""
+"""How a data set was made: the stages of its recipe as they ran, and what had to be reached."""
 
 from __future__ import annotations
 
