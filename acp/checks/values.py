@@ -114,8 +114,3 @@ def _hash(value: Any) -> int:
 
     digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
-
-
-def is_lists_of_lists(type_: pa.DataType) -> bool:
-    """Whether a value is a list of lists, as several polygons are."""
-    return is_list(type_) and is_list(type_.value_type)
