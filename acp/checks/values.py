@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from acp.checks.columns import Group, Path, is_list
+from acp.checks.columns import Group, Path
 
 if TYPE_CHECKING:
     import pyarrow as pa
