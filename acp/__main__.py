@@ -1,6 +1,6 @@
 """`python -m acp`: the command line, as launchers of several processes start it."""
 
-from acp.cli import main
+from acp.cli.main import main
 
 if __name__ == "__main__":
     main()

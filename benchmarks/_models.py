@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from acp.backends._diffusion import generators
 from acp.backends.base import RenderRequest
-from acp.boxes import xywh_to_xyxy
+from acp.backends.models.diffusion import generators
 from acp.clis.image_questions import instance_text
-from acp.seeds import rng
-from acp.types import SceneGraph, SceneObject
-from acp.vocabulary import categories
+from acp.core.boxes import xywh_to_xyxy
+from acp.core.seeds import rng
+from acp.core.types import SceneGraph, SceneObject
+from acp.core.vocabulary import categories
 
 Size = Literal["real", "tiny"]
 # "real": Stable Diffusion 1.4 with gated layers, as masterful/gligen-1-4-generation-text-box.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from acp.vocabulary import categories
+from acp.core.vocabulary import categories
 
 Size = Literal["real", "tiny"]
 # "real": facebook/sam2.1-hiera-large.

@@ -1,5 +1,5 @@
 """How fast CLIS-L is through `evaluate`'s `compute`, rows in and lists out, beside the naive
-re-derivation of `tests/clis_rederivation.py` on the same pairs: 38 references each, one core.
+re-derivation of `support.clis_rederivation` on the same pairs: 38 references each, one core.
 
     OMP_NUM_THREADS=1 python benchmarks/clis_evaluate.py [ROWS]
 
@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 import acp.clis
+from acp.clis.priors import write_priors
 from acp.clis.row_arrow import from_arrow, to_table
 from acp.clis.rows import columns_of
-from acp.priors import write_priors
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from clis_rederivation import Reference, pair_score
+from support.clis_rederivation import Reference, pair_score
 
 MODULE = str(Path(__file__).resolve().parents[1] / "metrics" / "clis")
 REFERENCES = 38

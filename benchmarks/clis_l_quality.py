@@ -45,10 +45,10 @@ from acp.clis.features import features_of, pair_geometry
 from acp.clis.pairs import score_pairs
 from acp.clis.predicates import holds as holds_of
 from acp.clis.predicates import sided
+from acp.clis.priors import Priors
 from acp.clis.references import priors_of_records
 from acp.clis.terms import Weights
-from acp.priors import Priors
-from acp.seeds import rng
+from acp.core.seeds import rng
 
 Array = npt.NDArray[np.float64]
 Triple = tuple[str, str, str]

@@ -25,10 +25,10 @@ import numpy as np
 from acp.clis.chunks import BLOCK
 from acp.clis.features import Float64Array, PairFeatures, pair_features
 from acp.clis.pairs import PAPER_WEIGHTS, PairScores, score_pairs
-from acp.reference_sets import ReferenceSets
+from acp.clis.reference_sets import ReferenceSets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import clis_rederivation as slow
+from support import clis_rederivation as slow
 
 VARIANTS = ("paper", "reference")
 RUNS = 25

@@ -41,7 +41,7 @@ def memory_mb(root: int) -> float:
 def measure(arguments: list[str], nproc: int) -> tuple[float, float, str]:
     """Seconds, peak memory in megabytes, and the summary of one build."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "acp.cli", "build", "demo", "--nproc", str(nproc)]
+        command = [sys.executable, "-m", "acp", "build", "demo", "--nproc", str(nproc)]
         command += ["--out", f"{folder}/demo", *arguments]
         started, peak_mb = time.perf_counter(), 0.0
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

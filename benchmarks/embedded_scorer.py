@@ -34,13 +34,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from acp.backends._efficientnet import Classifier, crop_to_input
-from acp.backends._imagenet import evidence, knowable, probabilities
 from acp.backends.base import ScoreRequest
+from acp.backends.models.efficientnet import Classifier, crop_to_input
+from acp.backends.models.imagenet import evidence, knowable, probabilities
 from acp.backends.score_embedded import Embedded, crop_xyxy, instance_score
-from acp.errors import AcpError
-from acp.types import Failure, FloatArray, ImageArray, SceneGraph, SceneObject
-from acp.vocabulary import categories, resolve
+from acp.core.errors import AcpError
+from acp.core.types import Failure, FloatArray, ImageArray, SceneGraph, SceneObject
+from acp.core.vocabulary import categories, resolve
 
 CANVAS = 512
 LEAST_SIDE_PX = 24

@@ -19,10 +19,10 @@ from typing import Any, get_args
 import numpy as np
 from _models import gligen_pipeline, requests, stock_image, stock_pipeline
 
-from acp.backends._gligen_rows import Row, row_of
+from acp.backends.models.gligen_rows import Row, row_of
+from acp.backends.models.torch_tools import torch_threads
 from acp.backends.render_gligen import Gligen, GligenOptions, SchedulerName
-from acp.torch_tools import torch_threads
-from acp.types import Failure, FloatArray
+from acp.core.types import Failure, FloatArray
 
 SIZE_WH = (64, 64)
 

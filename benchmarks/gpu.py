@@ -39,8 +39,8 @@ from _vision_models import save_sam2, save_vlm
 
 from acp.backends.base import CaptionRequest, RenderRequest, SegmentRequest
 from acp.backends.registry import make_backend
-from acp.boxes import as_boxes
-from acp.types import Failure, FloatArray, Rendering
+from acp.core.boxes import as_boxes
+from acp.core.types import Failure, FloatArray, Rendering
 
 
 @dataclass(frozen=True)

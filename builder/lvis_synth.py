@@ -15,11 +15,11 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from acp.ranks import complete
-from acp.recipe import load_recipe
-from acp.rows import CONFIGS, curated_row, features
-from acp.runner import Build, open_build
-from acp.shards import read_rows
+from acp.executor.build import Build, open_build
+from acp.executor.ranks import complete
+from acp.executor.rows import CONFIGS, curated_row, features
+from acp.executor.shards import read_rows
+from acp.pipeline.recipe import load_recipe
 
 ROW_GROUP_BYTES = 100_000_000
 """Of a row group at most. Large ones keep a later push small; the Hub's viewer refuses 300 MB."""

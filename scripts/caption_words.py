@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from acp.errors import AcpError
-from acp.vocabulary import categories, plain, resolve
+from acp.core.errors import AcpError
+from acp.core.vocabulary import categories, plain, resolve
 
 # Words that mostly mean something else in a caption (a colour, a verb, a player, a place ...).
 _STOP_TEXT = """

@@ -25,13 +25,13 @@ import numpy as np
 from caption_words import caption_spellings, named_categories
 
 from acp.annotations.build import BuildOptions, build_priors
+from acp.backends.models.embedding import SentenceEmbedder
 from acp.clis.features import PairGeometry
 from acp.clis.predicates import INVERSES, holds
+from acp.clis.priors_file import GEOMETRIC, GEOMETRY, PriorsTable, read_priors, write_priors
 from acp.clis.similarity import VECTORS, fold_name, packed, vocabulary_texts
-from acp.embedding import SentenceEmbedder
-from acp.errors import AcpError
-from acp.priors_file import GEOMETRIC, GEOMETRY, PriorsTable, read_priors, write_priors
-from acp.vocabulary import resolve
+from acp.core.errors import AcpError
+from acp.core.vocabulary import resolve
 
 LEAST_IMAGES = 2
 LEAST_AREA = 0.002  # of the image: smaller things say little about how a pair is framed

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from acp.backends.base import RenderRequest
-from acp.boxes import as_boxes
-from acp.pipeline import Pipeline
-from acp.recipe import Recipe, validated
-from acp.types import Rendering, Scene, SceneGraph, SceneObject
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def run(code: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(code, names)  # noqa: S102 - our own documentation
-    return names
+from acp.core.boxes import as_boxes
+from acp.core.types import Rendering, Scene, SceneGraph, SceneObject
+from acp.pipeline.pipeline import Pipeline
+from acp.pipeline.recipe import Recipe, validated
+from support.doc_blocks import ROOT, blocks, run
 
 
 def test_the_example_of_a_backend_draws() -> None:

@@ -21,9 +21,9 @@ from acp.annotations.reading import Notify, unheard
 from acp.annotations.relations import read_relations, read_visual_genome
 from acp.backends.base import LLM
 from acp.clis.features import pair_geometry
+from acp.clis.priors_file import GEOMETRIC, GEOMETRY, STATED, write_priors
 from acp.clis.similarity import pack_vectors
-from acp.errors import AcpError
-from acp.priors_file import GEOMETRIC, GEOMETRY, STATED, write_priors
+from acp.core.errors import AcpError
 
 Reader = Callable[[Sequence[Path], Notify], Annotations]
 FORMATS: Mapping[str, Reader] = {

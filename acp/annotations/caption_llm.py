@@ -12,10 +12,10 @@ from acp.annotations.captions import Caption, Parse, ParsedCaptions
 from acp.annotations.reading import Rejects
 from acp.annotations.spellings import Spellings
 from acp.backends.base import LLM, CompletionRequest
-from acp.planning.llm_schemas import Schema, one_of, parse, record, text
-from acp.prompts import load_prompt
-from acp.seeds import derive_seed
-from acp.types import Failure
+from acp.core.prompts import load_prompt
+from acp.core.seeds import derive_seed
+from acp.core.types import Failure
+from acp.pipeline.planning.llm_schemas import Schema, one_of, parse, record, text
 
 PROMPT = "caption_relations"
 MOST_RELATIONS, LONGEST_PREDICATE, MOST_WORDS, MOST_TOKENS = 4, 40, 5, 256
@@ -35,7 +35,7 @@ def relations_schema(things: Sequence[str]) -> Schema:
 
 def prompt_version() -> str:
     """A checksum of the prompt: other words, other relations."""
-    words = files("acp.prompts").joinpath(f"{PROMPT}.md").read_bytes()
+    words = files("acp.data.prompts").joinpath(f"{PROMPT}.md").read_bytes()
     return f"{PROMPT}-{hashlib.sha256(words).hexdigest()[:8]}"
 
 

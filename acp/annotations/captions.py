@@ -25,7 +25,7 @@ from acp.annotations.boxes import (
 from acp.annotations.caption_rules import Triple
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.spellings import Spellings
-from acp.errors import MissingRequirementError
+from acp.core.errors import MissingRequirementError
 
 AT_ONCE = 1024
 """Captions parsed together, whatever the number of processes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from acp.annotations.boxes import Annotations, BoxBuilder, Names, folded, mark_of, stated_relations
 from acp.annotations.reading import Notify, Rejects, first_record, is_list, records, unheard
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 _NEEDED = {
     "images": ("id", "width", "height"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from acp.annotations.caption_rules import CaptionRules, Triple, things_named
 from acp.annotations.spellings import Spellings
-from acp.errors import MissingRequirementError
+from acp.core.errors import MissingRequirementError
 
 if TYPE_CHECKING:
     from spacy.tokens import Token

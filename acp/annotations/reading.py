@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from acp.errors import AcpError, MissingRequirementError
+from acp.core.errors import AcpError, MissingRequirementError
 
 Notify = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and how much there is."""

@@ -18,7 +18,7 @@ from acp.annotations.boxes import (
     stated_relations,
 )
 from acp.annotations.reading import Notify, Rejects, first_record, is_list, records, unheard
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 _RELATION = ("image_id", "width", "height", "subject", "predicate", "object")
 _BOXES = ("subject_box", "object_box")

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from acp.clis.predicates import canonical, geometry_of
+from acp.clis.priors import Priors, default_priors
 from acp.clis.similarity import CLOSE, CategorySimilarity, fold_name, meaning
-from acp.errors import AcpError
-from acp.priors import Priors, default_priors
-from acp.vocabulary import nearest
+from acp.core.errors import AcpError
+from acp.core.vocabulary import nearest
 
 BoolArray = npt.NDArray[np.bool_]
 Triple = tuple[str, str, str]

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from acp.clis.similarity import fold_name
-from acp.errors import AcpError
-from acp.vocabulary import Category, resolve
+from acp.core.errors import AcpError
+from acp.core.vocabulary import Category, resolve
 
 # What people call things in captions, where neither COCO nor LVIS lists it. Keys are either's.
 _EVERYDAY: Mapping[str, str] = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from acp.config import Settings
-from acp.types import (
+from acp.core.config import Settings
+from acp.core.types import (
     BoxConvention,
     Failure,
     FloatArray,

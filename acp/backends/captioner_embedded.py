@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from acp.backends import _imagenet
-from acp.backends._efficientnet import Classifier, crop_to_input
 from acp.backends.base import BackendOptions, Captioner, CaptionRequest
+from acp.backends.models import imagenet as _imagenet
+from acp.backends.models.efficientnet import Classifier, crop_to_input
+from acp.backends.models.embedding import package_version
 from acp.backends.score_embedded import MEND_DEMO
-from acp.embedding import package_version
-from acp.types import Failure, FloatArray, ImageArray, ModelInfo
+from acp.core.types import Failure, FloatArray, ImageArray, ModelInfo
 
 
 class EmbeddedCaptionerOptions(BackendOptions):

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from acp.backends._openai_client import OpenAIOptions, Served, data_url
 from acp.backends.base import Captioner, CaptionRequest
-from acp.types import Failure
+from acp.backends.models.openai_client import OpenAIOptions, Served, data_url
+from acp.core.types import Failure
 
 
 class OpenAICaptionerOptions(OpenAIOptions):

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from acp.backends._batches import Batches
-from acp.backends._box_conventions import CONVENTIONS, DEFAULT, seen_size_wh
-from acp.backends._local_generation import chats, generate, in_batches
-from acp.backends._local_models import (
+from acp.backends.base import Captioner, CaptionRequest
+from acp.backends.models.batches import Batches
+from acp.backends.models.box_conventions import CONVENTIONS, DEFAULT, seen_size_wh
+from acp.backends.models.local_generation import chats, generate, in_batches
+from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
     SPEED_ONLY,
@@ -23,9 +24,8 @@ from acp.backends._local_models import (
     telling,
     where_is,
 )
-from acp.backends._torchvision import hide_broken_torchvision
-from acp.backends.base import Captioner, CaptionRequest
-from acp.types import BoxConvention, Failure, ModelInfo
+from acp.backends.models.torchvision import hide_broken_torchvision
+from acp.core.types import BoxConvention, Failure, ModelInfo
 
 WHO = "captioner 'transformers'"
 

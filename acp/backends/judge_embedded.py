@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from acp.backends.base import BackendOptions, Judge, JudgeRequest
+from acp.backends.models.embedding import MEND as MEND_MODELS
+from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_version
+from acp.backends.models.torch_tools import torch_threads
 from acp.backends.score_embedded import MEND_DEMO
-from acp.embedding import MEND as MEND_MODELS
-from acp.embedding import PACKAGE, SentenceEmbedder, package_version
-from acp.torch_tools import torch_threads
-from acp.types import Failure, FloatArray, ModelInfo
+from acp.core.types import Failure, FloatArray, ModelInfo
 
 STEPS = (0.2, 0.3, 0.4, 0.5, 0.6)
 """Cosines from which on a judgement is 1, 2, 3, 4 and 5. With the captioner `embedded`, two thirds

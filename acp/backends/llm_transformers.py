@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from acp.backends._batches import Batches
-from acp.backends._json_answers import checked
-from acp.backends._local_generation import chats, generate, in_batches, stop_tokens
-from acp.backends._local_models import (
+from acp.backends.base import LLM, CompletionRequest, Missing
+from acp.backends.models.batches import Batches
+from acp.backends.models.json_answers import checked
+from acp.backends.models.local_generation import chats, generate, in_batches, stop_tokens
+from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
     SPEED_ONLY,
@@ -25,8 +26,7 @@ from acp.backends._local_models import (
     model_info,
     model_keys,
 )
-from acp.backends.base import LLM, CompletionRequest, Missing
-from acp.types import Failure, ModelInfo
+from acp.core.types import Failure, ModelInfo
 
 GRAMMAR_BYTES = 256 * 2**20
 """Most memory of compiled grammars that are kept between batches."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from acp.backends.base import Backend
-from acp.config import validated
-from acp.errors import AcpError
+from acp.core.config import validated
+from acp.core.errors import AcpError
 
 BACKENDS: dict[str, dict[str, str]] = {
     "llm": {

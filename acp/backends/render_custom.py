@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from acp.backends import _diffusion
-from acp.backends._batches import Batches
-from acp.backends._custom_arguments import SHARED, Constants, filled_in, used
-from acp.backends._custom_loading import call_arguments, custom_info, load_custom
-from acp.backends._custom_options import WHO, CustomOptions
-from acp.backends._diffusion import MEND, OUT_OF_MEMORY, filled, generators, to_rendering
 from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
-from acp.errors import AcpError
-from acp.types import Failure, ModelInfo, Rendering
+from acp.backends.models import diffusion as _diffusion
+from acp.backends.models.batches import Batches
+from acp.backends.models.custom_arguments import SHARED, Constants, filled_in, used
+from acp.backends.models.custom_loading import call_arguments, custom_info, load_custom
+from acp.backends.models.custom_options import WHO, CustomOptions
+from acp.backends.models.diffusion import MEND, OUT_OF_MEMORY, filled, generators, to_rendering
+from acp.core.errors import AcpError
+from acp.core.types import Failure, ModelInfo, Rendering
 
 
 class Custom(Renderer):

@@ -11,12 +11,10 @@ import numpy as np
 from pydantic import Field
 
 import acp
-from acp import assets
 from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
-from acp.boxes import xywhn_to_xywh_px
-from acp.cutpaste import backgrounds, cutouts
-from acp.cutpaste.backgrounds import Background, BackgroundBank
-from acp.cutpaste.choosing import (
+from acp.backends.cutpaste import assets, backgrounds, cutouts
+from acp.backends.cutpaste.backgrounds import Background, BackgroundBank
+from acp.backends.cutpaste.choosing import (
     FORESHORTENING,
     drawn_aspect,
     habitat_of,
@@ -24,14 +22,15 @@ from acp.cutpaste.choosing import (
     usable_cutouts,
     with_attributes,
 )
-from acp.cutpaste.compositing import compose
-from acp.cutpaste.cutouts import CutOut, CutoutBank
-from acp.cutpaste.framing import Frame, Thing, choose_frame
-from acp.cutpaste.imaging import Sprite, resized_sprite
-from acp.cutpaste.pieces import Piece, Scenery
-from acp.seeds import rng
-from acp.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
-from acp.vocabulary import categories
+from acp.backends.cutpaste.compositing import compose
+from acp.backends.cutpaste.cutouts import CutOut, CutoutBank
+from acp.backends.cutpaste.framing import Frame, Thing, choose_frame
+from acp.backends.cutpaste.imaging import Sprite, resized_sprite
+from acp.backends.cutpaste.pieces import Piece, Scenery
+from acp.core.boxes import xywhn_to_xywh_px
+from acp.core.seeds import rng
+from acp.core.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
+from acp.core.vocabulary import categories
 
 
 class CutPasteOptions(BackendOptions):

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from acp.backends import _diffusion
-from acp.backends._batches import Batches
-from acp.backends._diffusion import MEND, filled, generators, to_rendering
-from acp.backends._flux3_caption import Box, graph_caption, layout_boxes
-from acp.backends._flux3_loading import Phases, load_phases
-from acp.backends._flux3_options import WHO, Flux3Options, flux3_info, guidance
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
-from acp.errors import AcpError
-from acp.types import Failure, ModelInfo, Rendering
+from acp.backends.models import diffusion as _diffusion
+from acp.backends.models.batches import Batches
+from acp.backends.models.diffusion import MEND, filled, generators, to_rendering
+from acp.backends.models.flux3_caption import Box, graph_caption, layout_boxes
+from acp.backends.models.flux3_loading import Phases, load_phases
+from acp.backends.models.flux3_options import WHO, Flux3Options, flux3_info, guidance
+from acp.core.errors import AcpError
+from acp.core.types import Failure, ModelInfo, Rendering
 
 OUT_OF_MEMORY = "use offload: model, caption: graph, vae_tiling: true or smaller images"
 LONGEST = 8192

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from acp.backends._batches import Batches
-from acp.backends._diffusion import (
+from acp.backends.base import Renderer, RenderRequest
+from acp.backends.models.batches import Batches
+from acp.backends.models.diffusion import (
     MEND,
     OUT_OF_MEMORY,
     SPEED_ONLY,
@@ -23,16 +24,15 @@ from acp.backends._diffusion import (
     silent,
     to_rendering,
 )
-from acp.backends._gligen_rows import Row, grounded, grounding, row_of
-from acp.backends._local_models import model_info
-from acp.backends._prompt_windows import check_tokenizer, encoded, windows
-from acp.backends._refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
-from acp.backends._torchvision import hide_broken_torchvision
-from acp.backends.base import Renderer, RenderRequest
-from acp.errors import AcpError
-from acp.licences import strictest
-from acp.torch_tools import no_progress_bars
-from acp.types import Failure, ModelInfo, Rendering
+from acp.backends.models.gligen_rows import Row, grounded, grounding, row_of
+from acp.backends.models.local_models import model_info
+from acp.backends.models.prompt_windows import check_tokenizer, encoded, windows
+from acp.backends.models.refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
+from acp.backends.models.torch_tools import no_progress_bars
+from acp.backends.models.torchvision import hide_broken_torchvision
+from acp.core.errors import AcpError
+from acp.core.licences import strictest
+from acp.core.types import Failure, ModelInfo, Rendering
 
 WHO = "renderer 'gligen'"
 SchedulerName = Literal[

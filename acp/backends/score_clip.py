@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from acp.backends._batches import Batches
-from acp.backends._composite import image_request
-from acp.backends._dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
-from acp.backends._local_models import (
+from acp.backends.base import Scorer, ScoreRequest
+from acp.backends.models.batches import Batches
+from acp.backends.models.composite import image_request
+from acp.backends.models.dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
+from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
     SPEED_ONLY,
     model_info,
     model_keys,
 )
-from acp.backends.base import Scorer, ScoreRequest
 from acp.clis.image_questions import ImageRequest, box_problem, boxes_of, crop_of, request_problem
 from acp.clis.image_results import combine_image
 from acp.clis.image_settings import ClisISettings
-from acp.types import Failure, ImageArray, ImageScores, ModelInfo
+from acp.core.types import Failure, ImageArray, ImageScores, ModelInfo
 
 WHO = "scorer 'clip'"
 

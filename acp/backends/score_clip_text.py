@@ -8,21 +8,21 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from acp.answers import AnswerCache
-from acp.backends._composite import Composite, image_request
-from acp.backends._dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
-from acp.backends._local_models import model_info
 from acp.backends.base import BackendOptions, Captioner, Missing, ScoreRequest
 from acp.backends.judge_embedded import EmbeddedJudge
+from acp.backends.models.composite import Composite, image_request
+from acp.backends.models.dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
+from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_version
+from acp.backends.models.local_models import model_info
 from acp.backends.registry import make_backend
 from acp.backends.score_clip import Clip
 from acp.clis.image import caption_questions, plan_questions
 from acp.clis.image_questions import Question
 from acp.clis.image_results import JudgedBy, assemble
 from acp.clis.image_settings import ClisISettings, Prompts
-from acp.embedding import PACKAGE, SentenceEmbedder, package_version
-from acp.licences import strictest
-from acp.types import Failure, ImageScores, ModelInfo
+from acp.core.cache import AnswerCache
+from acp.core.licences import strictest
+from acp.core.types import Failure, ImageScores, ModelInfo
 
 MINILM = "minilm"
 

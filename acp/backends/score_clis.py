@@ -7,14 +7,14 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from acp.answers import AnswerCache
-from acp.backends._composite import Composite, image_request
 from acp.backends.base import BackendOptions, Captioner, Judge, ScoreRequest
+from acp.backends.models.composite import Composite, image_request
 from acp.backends.registry import make_backend
 from acp.clis.image import score_images
 from acp.clis.image_settings import ClisISettings, Prompts
-from acp.licences import strictest
-from acp.types import Failure, ImageScores, ModelInfo
+from acp.core.cache import AnswerCache
+from acp.core.licences import strictest
+from acp.core.types import Failure, ImageScores, ModelInfo
 
 _DEFAULT = {"backend": "transformers"}
 

@@ -4,8 +4,8 @@ It is a proxy, never the paper's CLIS-I: it knows whether a picture shows the ca
 and nothing of attributes, actions or relations.
 
 - Instance: EfficientNet-Lite0 classifies the crop of the visible box; the score is the evidence for
-  the object's LVIS category (see `acp.backends._imagenet`). A category that ImageNet does not cover
-  gives None, "not scored", and so does an empty box.
+  the object's LVIS category (see `acp.backends.models.imagenet`). A category that ImageNet does
+  not cover gives None, "not scored", and so does an empty box.
 - Global: five views of the whole image (all of it and four overlapping quarters). The mean of two
   parts: the evidence for each object of the graph in the best view, and how well the labels fit the
   caption by all-MiniLM-L6-v2.
@@ -30,14 +30,14 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from acp.backends import _imagenet
-from acp.backends._efficientnet import Classifier, crop_to_input
-from acp.backends._imagenet import knowable
 from acp.backends.base import BackendOptions, Scorer, ScoreRequest
-from acp.embedding import MEND as MEND_MODELS
-from acp.embedding import SentenceEmbedder, package_version
-from acp.torch_tools import torch_threads
-from acp.types import Failure, FloatArray, ImageArray, ImageScores, ModelInfo
+from acp.backends.models import imagenet as _imagenet
+from acp.backends.models.efficientnet import Classifier, crop_to_input
+from acp.backends.models.embedding import MEND as MEND_MODELS
+from acp.backends.models.embedding import SentenceEmbedder, package_version
+from acp.backends.models.imagenet import knowable
+from acp.backends.models.torch_tools import torch_threads
+from acp.core.types import Failure, FloatArray, ImageArray, ImageScores, ModelInfo
 
 __all__ = ["Embedded", "EmbeddedOptions", "knowable"]
 

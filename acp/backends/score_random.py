@@ -8,8 +8,8 @@ from pydantic import Field
 
 from acp.backends.base import BackendOptions, Scorer, ScoreRequest
 from acp.clis.image_questions import image_hash
-from acp.seeds import rng
-from acp.types import Failure, ImageScores, ModelInfo
+from acp.core.seeds import rng
+from acp.core.types import Failure, ImageScores, ModelInfo
 
 
 class RandomOptions(BackendOptions):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import acp
 from acp.backends.base import Segmenter, SegmentRequest
-from acp.boxes import masks_to_xywh_px
-from acp.types import Failure, Instances, ModelInfo
+from acp.core.boxes import masks_to_xywh_px
+from acp.core.types import Failure, Instances, ModelInfo
 
 
 class Exact(Segmenter):

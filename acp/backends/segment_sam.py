@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from acp.backends._batches import Batches
-from acp.backends._local_models import MEND, SPEED_ONLY, LocalModelOptions, model_info
-from acp.backends._sam_masks import instances_of
-from acp.backends._sam_models import Sam, load_sam
 from acp.backends.base import Segmenter, SegmentRequest
-from acp.types import Failure, Instances, ModelInfo
+from acp.backends.models.batches import Batches
+from acp.backends.models.local_models import MEND, SPEED_ONLY, LocalModelOptions, model_info
+from acp.backends.models.sam_masks import instances_of
+from acp.backends.models.sam_models import Sam, load_sam
+from acp.core.types import Failure, Instances, ModelInfo
 
 OUT_OF_MEMORY = "use a smaller model, or `residency: one` in the recipe"
 

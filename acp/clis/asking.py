@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from acp.answers import AnswerCache, answer_key
 from acp.backends.base import Backend, Captioner, CaptionRequest, Judge, JudgeRequest
 from acp.clis.image_questions import Question
-from acp.prompts import Prompt
-from acp.seeds import derive_seed
-from acp.types import Failure
+from acp.core.cache import AnswerCache, answer_key
+from acp.core.prompts import Prompt
+from acp.core.seeds import derive_seed
+from acp.core.types import Failure
 
 T = TypeVar("T")
 HIGHEST = 5

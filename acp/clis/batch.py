@@ -13,11 +13,11 @@ from acp.clis.deviations import paper_weights
 from acp.clis.features import Float64Array, PairGeometry, features_of, pair_geometry
 from acp.clis.pairs import PairScores, score_pairs
 from acp.clis.predicates import BoolArray, canonical, sided
-from acp.types import FloatArray
+from acp.core.types import FloatArray
 
 if TYPE_CHECKING:
-    from acp.priors import Priors
-    from acp.reference_sets import ReferenceSets
+    from acp.clis.priors import Priors
+    from acp.clis.reference_sets import ReferenceSets
 
 VARIANTS = ("paper", "reference", "acp")
 TRIPLES = 512
@@ -60,7 +60,7 @@ class LayoutResults:
     Of each relation, (R,): `total`, `size`, `distance`, `direction`, at most 100, by the penalty
     also below 0, NaN where it is not scored; `confidence`; `references`, how many there are;
     `nearest`, the row of the priors that the percentile chose, -1 for none; `level`, what answered
-    (see `acp.priors`); `reason`, empty or why it is not scored. Of each image, (I,), with the
+    (see `acp.clis.priors`); `reason`, empty or why it is not scored. Of each image, (I,), with the
     prefix `image_`: means of its relations weighted by confidence, and the least confidence, with
     the level, the number of references and the nearest one of the relation that has it (the first
     of several); "", 0 and -1 without relations.

@@ -18,7 +18,7 @@ import numpy as np
 from acp.clis.chunks import IntArray
 from acp.clis.features import Float64Array, PairGeometry
 from acp.clis.similarity import fold_name, meaning
-from acp.vocabulary import categories
+from acp.core.vocabulary import categories
 
 OWN_ROWS = 20.0
 """An effect of a category is halved where it was seen in so many pairs."""

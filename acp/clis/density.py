@@ -33,8 +33,8 @@ from acp.clis.placements import Densities, mean_densities, one_wide_kernel, plac
 from acp.clis.stated_pairs import StatedPairs, Triple, log_area_ratio
 
 if TYPE_CHECKING:
-    from acp.priors import Priors
-    from acp.reference_sets import ReferenceSets
+    from acp.clis.priors import Priors
+    from acp.clis.reference_sets import ReferenceSets
 
 CHANCE_SHARE, CHANCE_SPREAD = 0.3, 1.5
 """Of "any": what falls anywhere, so many times as widely as real pairs do; the rest is real."""
@@ -71,7 +71,7 @@ def density_scores(
         priors: what is known of real pairs; what is worked out from them once is kept.
         sets: `priors.reference_sets(triples)`, where they are known.
 
-    >>> from acp.priors import default_priors
+    >>> from acp.clis.priors import default_priors
     >>> dog_and_cat = [0.2, 0.2], [0.3, 0.3], [0.2, 0.2], [0.2, 0.2], [0.3, -0.3], [0.0, 0.0]
     >>> pairs = PairGeometry(*np.array(dog_and_cat))
     >>> stated = [("dog", "left of", "cat")]

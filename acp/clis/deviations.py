@@ -18,7 +18,7 @@ from acp.clis.similarities import pair_similarities
 from acp.clis.terms import Weights
 
 if TYPE_CHECKING:
-    from acp.priors import Priors
+    from acp.clis.priors import Priors
 
 LEAST_COUPLES = 256
 """With fewer couples of real pairs to compare, the weights are those of the default priors."""

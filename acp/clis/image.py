@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acp.answers import AnswerCache
 from acp.backends.base import Captioner, Judge
 from acp.clis.asking import HIGHEST, ask_captioner, ask_judge
 from acp.clis.image_questions import (
@@ -33,7 +32,8 @@ from acp.clis.image_results import (
     usable_instances,
 )
 from acp.clis.image_settings import ClisISettings, Prompts
-from acp.types import Failure
+from acp.core.cache import AnswerCache
+from acp.core.types import Failure
 
 __all__ = [
     "AnswerCache",

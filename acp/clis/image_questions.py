@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from acp.types import BoxConvention, FloatArray, ImageArray
-from acp.vocabulary import categories, plain
+from acp.core.types import BoxConvention, FloatArray, ImageArray
+from acp.core.vocabulary import categories, plain
 
 Box = tuple[float, float, float, float]
 Chat = tuple[Mapping[str, str], ...]

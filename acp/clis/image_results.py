@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from acp.clis.image_questions import ImageRequest, Question, box_problem, boxes_of, request_problem
 from acp.clis.image_settings import ClisISettings
-from acp.errors import AcpError
-from acp.types import Failure, ImageScores
+from acp.core.errors import AcpError
+from acp.core.types import Failure, ImageScores
 
 PUBLISHED_THRESHOLD = 60.0
 """An object below is not used."""

@@ -20,9 +20,9 @@ from acp.clis.image import (
 from acp.clis.image_settings import Prompts
 from acp.clis.row_images import image_rgb
 from acp.clis.rows import RowColumns
-from acp.config import validated
-from acp.errors import AcpError, MissingRequirementError
-from acp.types import Failure
+from acp.core.config import validated
+from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.types import Failure
 
 if TYPE_CHECKING:
     from acp.clis.scoring import ScoreOptions

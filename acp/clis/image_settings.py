@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from acp.config import Settings
-from acp.prompts import Prompt, load_prompt
-from acp.types import BoxConvention
+from acp.core.config import Settings
+from acp.core.prompts import Prompt, load_prompt
+from acp.core.types import BoxConvention
 
 
 class ClisISettings(Settings):
@@ -25,7 +25,7 @@ class ClisISettings(Settings):
         "docs/clis_image.md",
     )
     caption_prompt: str | None = Field(
-        None, description="path of a prompt file in place of acp/prompts/caption.md"
+        None, description="path of a prompt file in place of acp/data/prompts/caption.md"
     )
     region_prompt: str | None = Field(None, description="likewise, of caption_region.md")
     judge_prompt: str | None = Field(None, description="likewise, of judge.md")

@@ -14,10 +14,10 @@ import numpy as np
 
 from acp.clis.batch import LayoutBatch, score_batch
 from acp.clis.features import Float64Array
-from acp.types import FloatArray, Relation
+from acp.core.types import FloatArray, Relation
 
 if TYPE_CHECKING:
-    from acp.priors import Priors
+    from acp.clis.priors import Priors
 
 
 @dataclass(frozen=True, slots=True)

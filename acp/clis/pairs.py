@@ -20,7 +20,7 @@ from acp.clis.search import Search
 from acp.clis.terms import CODE_WEIGHTS, Formula, Weights, reference_terms_of, terms_of
 
 if TYPE_CHECKING:
-    from acp.reference_sets import ReferenceSets
+    from acp.clis.reference_sets import ReferenceSets
 
 ONE_IN = 50
 """The percentile: index floor(n_close / 50) of the scores in falling order, the 98th."""
@@ -62,7 +62,7 @@ def score_pairs(
         candidates: features of shape (N,).
         group: the set of each candidate, 0 to G - 1, shape (N,).
         references: features of shape (K,): those of `sets.rows`, in their order.
-        sets: G sets; see `acp.priors.ReferenceSets`.
+        sets: G sets; see `acp.clis.priors.ReferenceSets`.
         may_mirror: of each set, whether its references count mirrored left-right too, (G,);
             `reference` always mirrors.
         variant: "paper" or "reference".

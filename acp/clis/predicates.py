@@ -12,8 +12,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from acp.boxes import xywh_to_xyxy
-from acp.types import FloatArray
+from acp.core.boxes import xywh_to_xyxy
+from acp.core.types import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 

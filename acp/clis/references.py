@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from acp.clis.features import pair_geometry
+from acp.clis.priors import Priors, default_priors
+from acp.clis.priors_file import PriorsTable
 from acp.clis.row_checks import RowError
 from acp.clis.similarity import fold_name
-from acp.errors import AcpError
-from acp.priors import Priors, default_priors
-from acp.priors_file import PriorsTable
+from acp.core.errors import AcpError
 
 PriorsLike = Priors | str | Path | Sequence[Mapping[str, Any]] | None
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from acp.clis.batch import LayoutBatch, LayoutResults
 from acp.clis.features import Float64Array
+from acp.clis.priors import Priors
 from acp.clis.rows import RowColumns
-from acp.errors import AcpError
-from acp.priors import Priors
+from acp.core.errors import AcpError
 
 PARTS = ("size", "distance", "direction", "confidence")
 LAYOUT_SCORES = ("clis_l", *(f"clis_l_{part}" for part in PARTS))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acp.clis.row_images import EXPECTED, is_image, open_image
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 LARGEST_NORMALISED = 10.0
 """Boxes that reach further, in a row without width and height, are taken for pixels."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from acp.types import Failure, ImageArray
+from acp.core.types import Failure, ImageArray
 
 LONGEST_PATH = 200
 """Longer ones are cut off in messages."""

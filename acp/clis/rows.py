@@ -1,6 +1,6 @@
 """From rows of a data set to flat arrays, and on to what CLIS-L scores.
 
-A row is a dict as `acp build` publishes it (`acp.rows`); what scoring needs of it:
+A row is a dict as `acp build` publishes it (`acp.executor.rows`); what scoring needs of it:
 
     {"width": 640, "height": 480, "caption": "...",
      "objects": {"category": [str], "attributes": [str], "bbox": [[x, y, w, h]]},

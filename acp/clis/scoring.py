@@ -13,7 +13,7 @@ from acp.clis.batch import VARIANTS, score_batch
 from acp.clis.references import PriorsLike, load_priors
 from acp.clis.results import clis_lists, explained, layout_lists, means, not_asked, priors_identity
 from acp.clis.rows import Row, RowColumns, columns_of, row_list
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 COMPONENTS = ("layout", "image")
 
@@ -42,7 +42,7 @@ class ScoreOptions:
         >>> ScoreOptions.of(varaint="paper")
         Traceback (most recent call last):
         ...
-        acp.errors.AcpError: there is no option 'varaint'; did you mean 'variant'?
+        acp.core.errors.AcpError: there is no option 'varaint'; did you mean 'variant'?
         """
         for name in options:
             _known("option", name, [each.name for each in fields(cls)])

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from acp.clis.features import Float64Array
-from acp.errors import AcpError, MissingRequirementError
-from acp.vocabulary import categories, resolve
+from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.vocabulary import categories, resolve
 
 VECTORS = "category_vectors.npz"
 """In `acp/data`: `names` and `vectors` (N, 384) int8, all-MiniLM-L6-v2's embeddings to 1 in 127."""
@@ -100,7 +100,7 @@ def meaning(folded: str) -> str:
 def pack_vectors(names: Iterable[str]) -> bytes:
     """Vectors of those folded names that the package has none for; empty if there are none, or
     where the sentence embedder is not installed."""
-    from acp.embedding import SentenceEmbedder
+    from acp.backends.models.embedding import SentenceEmbedder
 
     known = set(_packaged()[0])
     unknown = sorted({meaning(fold_name(name)) for name in names} - known)

@@ -22,8 +22,8 @@ from acp.clis.placements import (
 from acp.clis.predicates import INVERSES, canonical, geometry_of
 
 if TYPE_CHECKING:
-    from acp.priors import Priors
-    from acp.reference_sets import ReferenceSets
+    from acp.clis.priors import Priors
+    from acp.clis.reference_sets import ReferenceSets
 
 Triple = tuple[str, str, str]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 from acp.hub.changes import Changes
 from acp.hub.remote import Remote, RemoteFiles, State
 from acp.hub.retries import PAUSES, passing, reason_of, wait_after

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from acp.card import render_card
-from acp.errors import AcpError
+from acp.core.errors import AcpError
+from acp.dataset.card import render_card
+from acp.dataset.receipt import RECEIPT, Receipt, files_of, parse_receipt, read_receipt
+from acp.executor.rows import CONFIGS
 from acp.hub.remote import RemoteFiles
-from acp.receipt import RECEIPT, Receipt, files_of, parse_receipt, read_receipt
-from acp.rows import CONFIGS
 
 CARD = "README.md"
 _OF_GIT = ".gitattributes"  # which files are large ones; never part of a release

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from huggingface_hub.hf_api import RepoFile
 
-from acp.errors import AcpError
-from acp.shards import sha256
+from acp.core.errors import AcpError
+from acp.executor.shards import sha256
 
 
 class Local:

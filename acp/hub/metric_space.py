@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import acp
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 if TYPE_CHECKING:
     from acp.hub.remote import RemoteFiles
@@ -73,7 +73,7 @@ def check_name(repo: str) -> None:
 
 def _card(folder: Path) -> Iterator[str]:
     """What the Hub asks of the head of a Space's README."""
-    from acp.checks.card_yaml import check_card, read_card
+    from acp.dataset.check.card_yaml import check_card, read_card
 
     card, problems = read_card(folder / "README.md")
     yield from map(str, problems)

@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 from huggingface_hub import get_token
 
-from acp.errors import AcpError
+from acp.core.errors import AcpError, without_token
 from acp.hub.changes import Changes, changes
 from acp.hub.commit import Landed, commit, proposed
 from acp.hub.local import Local, local_files
 from acp.hub.remote import Remote, RemoteFiles, State
 from acp.hub.retries import Tell
 from acp.hub.target import MAIN, Target
-from acp.hub.trouble import told_in_one_line, without_token
+from acp.hub.trouble import told_in_one_line
 from acp.hub.upload import additions, held, upload
 
 Stale = Callable[[RemoteFiles], Collection[str]]

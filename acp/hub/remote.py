@@ -12,10 +12,10 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from acp.core.errors import without_token
 from acp.hub.bars import no_bars
 from acp.hub.retries import Tell, retried
 from acp.hub.target import Target
-from acp.hub.trouble import without_token
 
 
 @dataclass(frozen=True)

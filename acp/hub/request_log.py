@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from acp.hub.trouble import without_token
+from acp.core.errors import without_token
 
 _QUERY = re.compile(r"\?\S*")
 

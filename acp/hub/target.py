@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from acp.errors import AcpError
+from acp.core.errors import AcpError
 
 MAIN = "main"
 """The branch that readers get; every repository of the Hub has it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import huggingface_hub.errors as hub_errors
-from huggingface_hub import constants, get_token
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
     OfflineModeIsEnabled,
@@ -15,21 +14,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from acp.errors import AcpError
+from acp.core.errors import AcpError, without_token
 from acp.hub.retries import passing, reason_of
 from acp.hub.target import Target
 
 _TRANSPORT: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}")
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _GOES_ON = "the same command goes on where this one ended"
 _MEND = "make one with write access on {endpoint}/settings/tokens and run hf auth login"
-
-
-def without_token(text: str) -> str:
-    """`text` with every token replaced, and what stands before the `@` of an address."""
-    token = get_token()
-    return _USER.sub("***@", _TOKEN.sub("hf_***", text.replace(token, "***") if token else text))
 
 
 @contextmanager

@@ -20,9 +20,9 @@ import acp.clis
 from acp.backends.registry import backend_class
 from acp.clis.predicates import PREDICATES
 from acp.clis.rows import columns_of
-from acp.errors import AcpError
-from acp.layout_picture import PAPER, SIDE, draw, reference_boxes
-from acp.vocabulary import categories
+from acp.core.errors import AcpError
+from acp.core.vocabulary import categories
+from acp.dataset.layout_picture import PAPER, SIDE, draw, reference_boxes
 
 VERBS = ("riding", "holding", "eating", "wearing", "looking at", "sitting on", "standing on")
 VARIANTS = ["paper", "reference", "acp"]

@@ -1,0 +1,210 @@
+"""The bank of cut-outs: photographed objects on a transparent ground.
+
+A bank is the packaged table of stamps, or any folder `FOLDER/<category>/*.png` with an optional
+table `cutouts.tsv` of the same columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from acp.backends.cutpaste.assets import asset_dir
+from acp.backends.cutpaste.color_names import color_phrase
+from acp.backends.cutpaste.imaging import Sprite, clean_sprite, read_cutout
+from acp.backends.cutpaste.tables import content_digest, inside_folder, number, one_of, read_rows
+from acp.core.errors import AcpError
+from acp.core.vocabulary import categories, resolve
+
+STAMPS = "tuxpaint-stamps-default"
+TABLE = "cutouts.tsv"
+COLUMNS = ("file", "category", "colors", "pose", "support", "view", "facing", "quality")
+SUPPORTS = ("ground", "water", "air", "perch")
+VIEWS = ("level", "top", "portrait")
+FACINGS = ("left", "right", "front", "back")
+QUALITIES = (1, 2, 3)
+# Above this enlargement a photograph looks soft beside its background.
+LARGEST_ENLARGEMENT = 1.5
+# Pixels of the longest side that is kept in memory.
+LARGEST_KEPT = 720
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A picture of one object and what is known of it.
+
+    `colors` and `pose` are true of the pixels ("brown", "standing"); `support` is what it rests on,
+    `view` how it is seen, `facing` which way it looks, `quality` 1 to 3.
+    """
+
+    path: Path
+    category: str
+    colors: str
+    pose: str
+    support: str
+    view: str
+    facing: str
+    quality: int
+
+    @property
+    def attributes(self) -> str:
+        """The colours and, after a comma, the pose: "brown, standing"."""
+        return ", ".join(filter(None, (self.colors, self.pose)))
+
+    @cached_property
+    def size_wh(self) -> tuple[int, int]:
+        """Pixels of what is not transparent."""
+        return read_cutout(self.path).size
+
+    @property
+    def largest_side_px(self) -> float:
+        """The longest side it may be drawn at."""
+        return LARGEST_ENLARGEMENT * max(self.size_wh)
+
+    def sprite(self) -> Sprite:
+        """Colours and alpha, cropped, without fringe.
+
+        Raises:
+            AcpError: the file is not a readable RGBA image.
+        """
+        return _decoded(self.path)
+
+
+@lru_cache(maxsize=256)
+def _decoded(path: Path) -> Sprite:
+    image = read_cutout(path)
+    image.thumbnail((LARGEST_KEPT, LARGEST_KEPT))
+    return clean_sprite(image)
+
+
+@dataclass(frozen=True)
+class CutoutBank:
+    """Cut-outs by LVIS category; `version` changes with the table and the pictures."""
+
+    name: str
+    version: str
+    cutouts: tuple[CutOut, ...]
+    _index: dict[str, list[CutOut]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index: dict[str, list[CutOut]] = defaultdict(list)
+        for cutout in self.cutouts:
+            index[cutout.category].append(cutout)
+        object.__setattr__(self, "_index", dict(index))
+
+    @property
+    def by_category(self) -> Mapping[str, list[CutOut]]:
+        """The cut-outs of every category there is."""
+        return self._index
+
+    def of(self, category: str) -> list[CutOut]:
+        """The cut-outs of a category.
+
+        Raises:
+            AcpError: the bank has none; the message says what to do.
+        """
+        if category not in self._index:
+            raise AcpError(
+                f"cut-out bank {self.name} has no {category!r}: add pictures to"
+                f" <bank>/{category}/, or use a bank or a renderer that has it"
+            )
+        return self._index[category]
+
+
+def stamps_bank(version: str) -> CutoutBank:
+    """The bank of the packaged table; files that this version of the package lacks are left out.
+
+    Raises:
+        MissingRequirementError: the stamps have not been fetched.
+    """
+    folder = asset_dir(STAMPS)
+    text = files("acp.data").joinpath("stamps.tsv").read_text(encoding="utf-8")
+    listed = _from_table(text, folder, "stamps.tsv")
+    present = tuple(cutout for cutout in listed if cutout.path.is_file())
+    if not present:
+        raise AcpError(f"none of the {len(listed)} listed stamps is in {folder}: fetch them again")
+    return CutoutBank("stamps", f"{version}-{_digest([text])}", present)
+
+
+def folder_bank(folder: Path) -> CutoutBank:
+    """The bank in a user's folder.
+
+    Raises:
+        AcpError: no such folder, no cut-outs, a row of the table or a category that is wrong.
+    """
+    if not folder.is_dir():
+        raise AcpError(f"cut-out bank {folder}: no such folder")
+    table = folder / TABLE
+    if table.is_file():
+        text = table.read_text(encoding="utf-8")
+        cutouts = _from_table(text, folder, str(table))
+        absent = [cutout.path for cutout in cutouts if not cutout.path.is_file()]
+        if absent:
+            raise AcpError(f"{table}: {absent[0]} is not there ({len(absent)} files missing)")
+    else:
+        cutouts = tuple(_from_folders(folder))
+    if not cutouts:
+        raise AcpError(f"cut-out bank {folder}: no <category>/*.png in it")
+    rows = [f"{repr(c).replace(str(folder), '')} {content_digest(c.path)}" for c in cutouts]
+    return CutoutBank(str(folder), _digest(rows), cutouts)
+
+
+def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:
+    return tuple(
+        CutOut(
+            path=inside_folder(folder, row["file"], place),
+            category=one_category(row["category"], place),
+            colors=row["colors"],
+            pose=row["pose"],
+            support=one_of(row, "support", place, SUPPORTS),
+            view=one_of(row, "view", place, VIEWS),
+            facing=one_of(row, "facing", place, FACINGS),
+            quality=int(number(row, "quality", place, QUALITIES[0], QUALITIES[-1])),
+        )
+        for place, row in read_rows(text, COLUMNS, where)
+    )
+
+
+def _from_folders(folder: Path) -> Iterable[CutOut]:
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        category = one_category(child.name, str(folder))
+        for path in sorted(child.glob("*.png")):
+            yield CutOut(
+                path=path,
+                category=category,
+                colors=color_phrase(read_cutout(path)),
+                pose="",
+                support=usual_support(category),
+                view="level",
+                facing="left",
+                quality=2,
+            )
+
+
+def usual_support(category: str) -> str:
+    """Where the things of a category are found, as a `support`."""
+    habitat = categories()[category].habitat
+    return habitat if habitat in {"water", "air"} else "ground"
+
+
+def one_category(name: str, place: str) -> str:
+    """The LVIS name of a category.
+
+    Raises:
+        AcpError: not one; the message names `place` and the nearest.
+    """
+    if name in categories():
+        return name
+    try:
+        return resolve(name).name
+    except AcpError as error:
+        raise AcpError(f"{place}: {error}") from error
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,1 @@
+"""What several backends share: loading models, batching, and the parts of each model."""

@@ -1,0 +1,96 @@
+"""Batches of requests through a model, as large as its memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from acp.core.errors import AcpError
+from acp.core.types import Failure
+
+R = TypeVar("R")
+A = TypeVar("A")
+
+
+class Batches:
+    """Hands requests to a model in batches of at most `largest`.
+
+    Where memory runs out, the batch size is halved for good and the batch is tried again. A batch
+    that fails for another reason is tried again in halves; what fails alone is a `Failure`.
+    """
+
+    def __init__(self, largest: int, who: str, mend: str = "use a smaller model or image") -> None:
+        """`who` names the backend in errors, `mend` says what helps if one request is too much."""
+        self.size = largest
+        self._who = who
+        self._mend = mend
+
+    def run(
+        self, requests: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
+    ) -> list[A | Failure]:
+        """`work` of all requests, in their order.
+
+        Raises:
+            AcpError: a single request does not fit into memory.
+        """
+        done: list[A | Failure] = []
+        while len(done) < len(requests):
+            batch = requests[len(done) : len(done) + self.size]
+            answers = self._answers(batch, work)
+            if answers is None:
+                # Outside of any `except`: an error's traceback keeps the tensors of the batch.
+                self._shrink(len(batch))
+            else:
+                done += answers
+        return done
+
+    def _answers(
+        self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
+    ) -> list[A | Failure] | None:
+        try:
+            return self._halves(batch, work)
+        except _OutOfMemoryError:
+            return None
+
+    def _halves(
+        self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
+    ) -> list[A | Failure]:
+        try:
+            return [*work(batch)]
+        except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+            if ran_out_of_memory(error):
+                raise _OutOfMemoryError from None
+            if is_device_broken(error):
+                raise
+            if len(batch) == 1:
+                return [Failure(" ".join(f"{type(error).__name__}: {error}".split())[:200])]
+        middle = len(batch) // 2
+        return self._halves(batch[:middle], work) + self._halves(batch[middle:], work)
+
+    def _shrink(self, failed: int) -> None:
+        from accelerate.utils.memory import clear_device_cache
+
+        clear_device_cache(garbage_collection=True)
+        if failed == 1:
+            raise AcpError(f"{self._who}: out of memory with a single request; {self._mend}")
+        self.size = failed // 2
+
+
+class _OutOfMemoryError(Exception):
+    """The device has no room for the batch."""
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of a GPU or of the CPU."""
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def is_device_broken(error: Exception) -> bool:
+    """Whether the GPU itself failed: nothing else can then be done in this process."""
+    import torch
+
+    broken = getattr(torch, "AcceleratorError", None)
+    return broken is not None and isinstance(error, broken)

@@ -1,0 +1,164 @@
+"""SAM and SAM 2 in memory: pictures become embeddings once, boxes become logits of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acp.backends.models.local_models import (
+    LocalModelOptions,
+    device_of,
+    model_info,
+    telling,
+    where_is,
+)
+from acp.backends.models.sam_pictures import Pictures
+from acp.backends.models.torch_tools import no_progress_bars
+from acp.backends.models.torchvision import hide_broken_torchvision
+from acp.core.errors import AcpError
+from acp.core.types import FloatArray, ImageArray
+
+BOXES_AT_ONCE = 32
+"""Each takes about 60 MB in the mask decoder of a model of real size."""
+_TYPES = {"sam2": ("sam2", "sam2_video"), "sam": ("sam",)}
+
+
+@dataclass(eq=False)
+class Sam:
+    """A model in memory, and how it wants its pictures.
+
+    The weights are float32; `half` is the type of the image encoder's sums, None for float32.
+    """
+
+    model: Any
+    pictures: Pictures
+    half: Any = None
+
+    def logits(
+        self,
+        images_rgb: Sequence[ImageArray],
+        boxes_xywhn: Sequence[FloatArray],
+        multimask: bool,
+        fill: int = 0,
+    ) -> list[tuple[Any, FloatArray]]:
+        """Of each image: logits of masks (N, h, w), a tensor, and predicted IoU (N,), 0-1.
+
+        Each image goes through the encoder once. The boxes of all images go through the decoder
+        side by side, each with the embedding of its own image: nothing is padded.
+
+        Args:
+            images_rgb: pictures (H, W, 3) of any sizes.
+            boxes_xywhn: (N, 4) of each image; N may be 0 and differ from image to image.
+            multimask: take the best of three masks of a box instead of the one mask.
+            fill: encode at least so many pictures, repeating the last: a compiled encoder is
+                compiled again for every number of them.
+        """
+        import torch
+
+        counts = [len(boxes) for boxes in boxes_xywhn]
+        with torch.inference_mode():
+            embeddings = self._embeddings(images_rgb, fill)
+            corners = [
+                self.pictures.boxes(boxes, (image.shape[0], image.shape[1]))
+                for image, boxes in zip(images_rgb, boxes_xywhn, strict=True)
+            ]
+            owners = np.repeat(np.arange(len(counts)), counts)
+            masks, predicted = self._decode(embeddings, np.concatenate(corners), owners, multimask)
+        scores = predicted.clamp(0, 1).cpu().numpy().astype(np.float32)
+        return [*zip(masks.split(counts), np.split(scores, np.cumsum(counts)[:-1]), strict=True)]
+
+    def _embeddings(self, images_rgb: Sequence[ImageArray], fill: int) -> list[Any]:
+        import torch
+
+        pixels = self.pictures.pixels(images_rgb, self.model.device)
+        more = pixels[-1:].expand(max(0, fill - len(pixels)), *pixels.shape[1:])
+        with self._encoding():
+            found = self.model.get_image_embeddings(torch.cat([pixels, more]))
+        parts = found if isinstance(found, list) else [found]
+        return [each[: len(pixels)].float() for each in parts]
+
+    def _encoding(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self.half is None:
+            return nullcontext()
+        rounded: AbstractContextManager[Any] = torch.autocast(
+            self.model.device.type, dtype=self.half
+        )
+        return rounded
+
+    def _decode(
+        self, embeddings: list[Any], corners: FloatArray, owners: Any, multimask: bool
+    ) -> tuple[Any, Any]:
+        import torch
+
+        device = self.model.device
+        boxes = torch.from_numpy(corners).to(device)
+        places = torch.from_numpy(owners).to(device)
+        parts = [
+            self._decode_part([each[at] for each in embeddings], some, multimask)
+            for some, at in zip(
+                boxes.split(BOXES_AT_ONCE), places.split(BOXES_AT_ONCE), strict=True
+            )
+            if len(some)
+        ]
+        if not parts:
+            return torch.zeros(0, 1, 1, device=device), torch.zeros(0, device=device)
+        masks, predicted = zip(*parts, strict=True)
+        return torch.cat(masks), torch.cat(predicted)
+
+    def _decode_part(self, embeddings: list[Any], boxes: Any, multimask: bool) -> tuple[Any, Any]:
+        import torch
+
+        single = embeddings if self.pictures.square else embeddings[0]
+        found = self.model(
+            image_embeddings=single, input_boxes=boxes[:, None], multimask_output=multimask
+        )
+        masks, predicted = found.pred_masks[:, 0], found.iou_scores[:, 0]  # (N, K, h, w), (N, K)
+        best = predicted.argmax(dim=1)
+        rows = torch.arange(len(boxes), device=boxes.device)
+        return masks[rows, best], predicted[rows, best]
+
+
+def load_sam(options: LocalModelOptions, kind: str, who: str) -> Sam:
+    """The model in memory; `kind` is "sam2" or "sam", `who` is named in errors.
+
+    Raises:
+        AcpError: no such model, one of another kind, or one that cannot be loaded.
+    """
+    hide_broken_torchvision()
+    import torch
+    from transformers import AutoConfig, Sam2Config, Sam2Model, SamModel
+
+    where = where_is(options, model_info(options))
+    del where["trust_remote_code"]
+    with telling(options, who), no_progress_bars():
+        config = AutoConfig.from_pretrained(**where)
+        if config.model_type not in _TYPES[kind]:
+            raise AcpError(
+                f"{who}: {options.model} is a {config.model_type!r}; name a model of type "
+                f"{' or '.join(map(repr, _TYPES[kind]))}"
+            )
+        if config.model_type == "sam2_video":  # the same weights and more, those of its memory
+            parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+            config = Sam2Config(**{part: getattr(config, part).to_dict() for part in parts})
+        cls = Sam2Model if kind == "sam2" else SamModel
+        model = cls.from_pretrained(**where, config=config, dtype=torch.float32)
+        side = int(config.prompt_encoder_config.image_size)
+        pictures = Pictures.of(side, kind == "sam2", _saved_processor(where))
+        half = None if options.dtype in {"auto", "float32"} else getattr(torch, options.dtype)
+        return Sam(model.eval().to(device_of(options.device)), pictures, half)
+
+
+def _saved_processor(where: dict[str, Any]) -> dict[str, Any]:
+    from transformers.image_processing_utils import BaseImageProcessor
+
+    try:
+        found: dict[str, Any] = BaseImageProcessor.get_image_processor_dict(**where)[0]
+    except OSError:  # a model saved without one: the values of ImageNet
+        return {}
+    return found

@@ -1,8 +1,0 @@
-"""A data set checked as a reader would see it: `check_data_set`."""
-
-from __future__ import annotations
-
-from acp.checks.data_set import check_data_set
-from acp.checks.problems import Problem, Report
-
-__all__ = ["Problem", "Report", "check_data_set"]

@@ -1,0 +1,108 @@
+"""What is installed here, which backends can run, and how to get what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+
+import acp
+from acp.backends.models.torchvision import mend_command, torchvision
+from acp.backends.registry import BACKENDS, backend_class
+from acp.core.files import acp_home
+
+PACKAGES = (
+    "datasets",
+    "huggingface_hub",
+    "evaluate",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "diffusers",
+    "accelerate",
+)
+
+MENDS = {
+    "ijson": "pip install 'auto-cherry-picker[priors]'",
+    "spacy": "pip install 'auto-cherry-picker[priors]'",
+    "matplotlib": "pip install 'auto-cherry-picker[plot]'",
+    "gradio": "pip install 'auto-cherry-picker[space]'",
+}
+COMMANDS = {
+    "acp priors build": ("ijson", "spacy"),
+    "acp score": ("matplotlib",),
+    "metrics/clis/app.py": ("gradio",),
+}
+"""What some commands need besides backends; each is a package of an extra."""
+
+
+def report() -> Iterator[str]:
+    """The lines that `acp doctor` prints."""
+    yield f"acp {acp.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    yield f"accelerator: {_accelerator()}"
+    home = acp_home()
+    parent = next(path for path in (home, *home.parents) if path.exists())
+    free_gb = shutil.disk_usage(parent).free / 1e9
+    yield f"cache: {home} ({free_gb:.0f} GB free)"
+    yield ""
+    yield from (f"{name:<18} {_version(name)}" for name in PACKAGES)
+    yield f"{'torchvision':<18} {_torchvision()}"
+    for kind, names in BACKENDS.items():
+        yield ""
+        yield f"{kind}:"
+        for name in names:
+            yield from _backend_lines(kind, name)
+    yield ""
+    yield "commands:"
+    for command, modules in COMMANDS.items():
+        needs = [name for name in modules if importlib.util.find_spec(name) is None]
+        yield f"  {_mark(needs)} {command}"
+        yield from (_needs(f"Python package {name!r}", MENDS[name]) for name in needs)
+
+
+def _backend_lines(kind: str, name: str) -> Iterator[str]:
+    backend = backend_class(kind, name)
+    missing = backend().missing()
+    yield f"  {_mark(missing)} {name:<12} {backend.summary}"
+    yield from (_needs(each.what, each.mend) for each in missing)
+
+
+def _mark(missing: Sequence[object]) -> str:
+    return "missing" if missing else "ok     "
+
+
+def _needs(what: str, mend: str) -> str:
+    return f"            needs {what}: {mend}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _torchvision() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return _version("torchvision")
+    found = torchvision()
+    if found.works:
+        return found.version
+    if not found.version:
+        return "not installed; images are then prepared by Pillow"
+    return f"{found.version} cannot be imported, and is left out; to mend it: {mend_command()}"
+
+
+def _accelerator() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "unknown (torch is not installed)"
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        )
+    return "none, CPU only"

@@ -1,0 +1,1 @@
+"""What every other part of the package knows: types, boxes, errors, settings, seeds, files."""

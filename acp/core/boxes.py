@@ -1,0 +1,134 @@
+"""All coordinate maths. Inside the package a box is `[x, y, w, h]` normalised to the image
+(origin top left), float32, in arrays of shape (N, 4): `boxes_xywhn`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acp.core.types import FloatArray, MaskArray
+
+
+def as_boxes(boxes: Any, where: str = "boxes") -> FloatArray:
+    """A float32 array of shape (N, 4).
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+
+    >>> as_boxes([]).shape
+    (0, 4)
+    """
+    array = np.asarray(boxes, dtype=np.float32)
+    if array.size == 0 and array.ndim <= 2:
+        return array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"expected boxes of shape (N, 4), got {array.shape} in {where}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected finite boxes, got {array.tolist()} in {where}")
+    return array
+
+
+def xywhn_to_xywh_px(boxes_xywhn: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Normalised to pixels.
+
+    >>> xywhn_to_xywh_px(as_boxes([[0.5, 0.5, 0.25, 0.5]]), (200, 100)).tolist()
+    [[100.0, 50.0, 50.0, 50.0]]
+    """
+    return np.asarray(boxes_xywhn * np.array([*size_wh, *size_wh]), dtype=np.float32)
+
+
+def xywh_px_to_xywhn(boxes_xywh_px: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Pixels to normalised; the inverse of `xywhn_to_xywh_px`."""
+    return np.asarray(boxes_xywh_px / np.array([*size_wh, *size_wh]), dtype=np.float32)
+
+
+def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
+    """`[x, y, w, h]` to `[x_min, y_min, x_max, y_max]`, in whatever unit they are.
+
+    >>> xywh_to_xyxy(as_boxes([[1, 2, 3, 4]])).tolist()
+    [[1.0, 2.0, 4.0, 6.0]]
+    """
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+
+
+def in_convention(
+    boxes_xywhn: FloatArray,
+    size_wh: tuple[int, int],
+    order: str = "xyxy",
+    unit: str = "normalised",
+    origin: str = "corner",
+) -> FloatArray:
+    """Boxes as another library wants them, (N, 4).
+
+    Args:
+        boxes_xywhn: ours.
+        size_wh: of the image, in pixels.
+        order: "xyxy" and "yxyx" are the two corners, "xywh" a corner and the size, "cxcywh" the
+            middle and the size.
+        unit: "normalised" (0-1), "thousandths" (0-1000) or "pixels".
+        origin: of the coordinates: the "corner" top left, or the "centre" of the image.
+
+    >>> box = as_boxes([[0.25, 0.0, 0.5, 0.5]])
+    >>> in_convention(box, (200, 100), "yxyx", "pixels", "centre").tolist()
+    [[-50.0, -50.0, 0.0, 50.0]]
+    """
+    scale = {"normalised": (1, 1), "thousandths": (1000, 1000), "pixels": size_wh}[unit]
+    boxes = boxes_xywhn.astype(np.float64)
+    if origin == "centre":
+        boxes[:, :2] -= 0.5
+    start, size = boxes[:, :2] * scale, boxes[:, 2:] * scale
+    parts = {
+        "xyxy": (start, start + size),
+        "yxyx": (start[:, ::-1], (start + size)[:, ::-1]),
+        "xywh": (start, size),
+        "cxcywh": (start + size / 2, size),
+    }[order]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:
+    """Whether each box has an area and lies in the image, shape (N,), bool.
+
+    >>> inside(as_boxes([[0, 0, 1, 1], [0.5, 0, 0.6, 1], [0.1, 0.1, 0, 0.2]])).tolist()
+    [True, False, False]
+    """
+    xyxy = xywh_to_xyxy(boxes_xywhn)
+    has_area = (boxes_xywhn[:, 2:] > 0).all(axis=1)
+    in_frame = ((xyxy >= -tolerance) & (xyxy <= 1 + tolerance)).all(axis=1)
+    return np.asarray(has_area & in_frame, dtype=np.bool_)
+
+
+def intersection_over_union(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
+    """Row-wise overlap of two arrays of boxes, shape (N,), 0-1; 0 where both have no area.
+
+    >>> intersection_over_union(as_boxes([[0, 0, 2, 2]]), as_boxes([[1, 0, 1, 2]])).tolist()
+    [0.5]
+    """
+    a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    intersection = np.clip(sides, 0, None).prod(axis=1)
+    union = a_xywh[:, 2:].prod(axis=1) + b_xywh[:, 2:].prod(axis=1) - intersection
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(overlap, dtype=np.float32)
+
+
+def masks_to_xywh_px(masks: MaskArray) -> FloatArray:
+    """Tight boxes of masks (N, H, W) in pixels, shape (N, 4); zeros for an empty mask.
+
+    >>> masks_to_xywh_px(np.array([[[0, 0, 0], [0, 1, 1]]], dtype=bool)).tolist()
+    [[1.0, 1.0, 2.0, 1.0]]
+    """
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size:
+            box[:] = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    return boxes
+
+
+def round_half_up(values: Sequence[float]) -> list[int]:
+    """Pixels for drawing."""
+    return [int(value + 0.5) for value in values]

@@ -1,0 +1,1 @@
+"""Prompts: few-shot chats in Markdown, read by `acp.core.prompts`."""

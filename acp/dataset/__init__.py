@@ -1,0 +1,1 @@
+"""Data set folders: receipt, checks, card, pictures, scores."""

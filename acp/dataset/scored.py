@@ -1,0 +1,223 @@
+"""`acp score`: a data set in, the same rows with scores as columns out, and what they add up to."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acp.clis.results import IMAGE_SCORES, LAYOUT_SCORES, SAME, means
+from acp.clis.row_checks import RowError, normal_row
+from acp.clis.rows import Row, columns_of
+from acp.clis.scoring import ScoreOptions, score_columns
+from acp.core.errors import AcpError
+from acp.dataset.score_plot import plot_scores
+from acp.dataset.score_tables import open_tables, rows_of
+from acp.executor.shards import sha256
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+PLOT = "scores.png"
+RECEIPT = "scores.json"
+"""What was scored and how; also what tells a folder of ours from another."""
+
+NUMBERS = (*LAYOUT_SCORES, *IMAGE_SCORES, "clis")
+REASONS = ("clis_l_reason", "clis_i_reason")
+
+
+@dataclass
+class Scored:
+    """The scores so far, by name, without the rows; and who made them."""
+
+    lists: dict[str, list[Any]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, result: dict[str, Any]) -> None:
+        for name in (*NUMBERS, "clis_i_instances", *REASONS):
+            self.lists.setdefault(name, []).extend(result[name])
+        self.about = {key: result[key] for key in SAME}
+
+    def summary(self) -> dict[str, Any]:
+        """Means, how many rows have no score, and for what reasons."""
+        reasons = {
+            name: dict(Counter(filter(None, self.lists[name])).most_common()) for name in REASONS
+        }
+        return {"rows": len(self.lists["clis"]), **means(self.lists), **reasons, **self.about}
+
+
+def score_data_set(
+    name: str,
+    out: Path,
+    options: ScoreOptions,
+    *,
+    config: str | None = None,
+    split: str = "train",
+    plot: bool = True,
+) -> dict[str, Any]:
+    """Score a folder or a Hub data set into the folder `out`: parquet with the scores as columns, a
+    card, `scores.json` and `scores.png`. Returns what `scores.json` holds.
+
+    `out` holds all of it or what it held before. A column of the name of a score becomes
+    `<name>_before`.
+
+    Raises:
+        AcpError: the data set cannot be opened or has no objects, `out` holds something else, or an
+            option is wrong.
+    """
+    check_out(out)
+    if out.exists() and out.resolve() == Path(name).expanduser().resolve():
+        raise AcpError(f"{out}: is what is scored; choose another --out")
+    if not re.fullmatch(r"\w+([.-]\w+)*", split):
+        raise AcpError(f"split: expected a name such as train, got {split!r}")
+    staged = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(staged, ignore_errors=True)
+    (staged / "data").mkdir(parents=True)
+    try:
+        scored = _write(open_tables(name, config, split), staged, split, options, name)
+        shown = Path(name).name if Path(name).is_absolute() else name
+        summary = {"data_set": shown, "split": split, **scored.summary()}
+        if plot:
+            _plot(scored, staged / PLOT, shown, split)
+        _write_card(staged, split, summary)
+        (staged / RECEIPT).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return summary
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace what is no scored data set.
+
+    Raises:
+        AcpError: `out` exists and holds something else.
+    """
+    if out.exists() and not (out / RECEIPT).is_file() and (out.is_file() or any(out.iterdir())):
+        raise AcpError(f"{out}: exists and was not made by acp score; choose another --out")
+
+
+def _write(
+    tables: Iterator[tuple[pa.Table, Features]],
+    staged: Path,
+    split: str,
+    options: ScoreOptions,
+    name: str,
+) -> Scored:
+    import pyarrow.parquet as pq
+
+    scored, writer = Scored(), None
+    path = staged / "data" / f"{split}-00000-of-00001.parquet"
+    try:
+        for table, features in tables:
+            result = score_rows(rows_of(table, features), options, first=_count(scored))
+            scored.add(result)
+            whole, schema = _with_scores(table, features, result)
+            if writer is None:
+                writer = pq.ParquetWriter(path, schema)
+            writer.write_table(whole.cast(schema))
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise AcpError(f"{name}: no rows in split {split!r}")
+    # The checksum in the name: `datasets` tells two folders of one name apart by nothing else.
+    path.rename(path.with_name(f"{path.stem}-{sha256(path)[:16]}.parquet"))
+    return scored
+
+
+def _count(scored: Scored) -> int:
+    return len(scored.lists.get("clis", ()))
+
+
+def score_rows(rows: Sequence[Row], options: ScoreOptions, first: int = 0) -> dict[str, Any]:
+    """`acp.clis.score`, but a row that is none is unscored with the reason."""
+    wrong: dict[int, str] = {}
+    try:
+        columns = columns_of(rows, "row")
+    except RowError:
+        kept = []
+        for place, row in enumerate(rows):
+            try:
+                kept.append(normal_row(row, f"row {first + place}"))
+            except RowError as error:
+                wrong[place] = str(error).partition(".")[2] or str(error)
+                kept.append(normal_row({"objects": {"category": [], "bbox": []}}, "row"))
+        columns = columns_of(kept)
+    result = score_columns(columns, options)
+    for place, reason in wrong.items():
+        for name in NUMBERS:
+            result[name][place] = None
+        for name in REASONS:
+            result[name][place] = reason
+    return result
+
+
+def _with_scores(
+    table: pa.Table, features: Features, result: dict[str, Any]
+) -> tuple[pa.Table, pa.Schema]:
+    """The table with a column a score, and the schema that says so to `datasets`."""
+    import pyarrow as pa
+    from datasets import Features, List, Value
+
+    added: dict[str, Any] = dict.fromkeys(NUMBERS, Value("float64"))
+    added |= {"clis_i_instances": List(Value("float64"))}
+    added |= dict.fromkeys(REASONS, Value("string"))
+    names = [f"{name}_before" if name in added else name for name in table.column_names]
+    kept = {new: features[old] for new, old in zip(names, table.column_names, strict=True)}
+    schema = Features({**kept, **added}).arrow_schema
+    columns = [pa.array(result[name], schema.field(name).type) for name in added]
+    whole = pa.table([*table.columns, *columns], names=[*names, *added])
+    return whole, schema
+
+
+def _plot(scored: Scored, path: Path, name: str, split: str) -> None:
+    lists = dict(scored.lists)
+    lists["clis_i_instances"] = [each for row in lists["clis_i_instances"] for each in row]
+    asked = scored.about["components"]
+    shown = {
+        key: lists[key]
+        for key in (*NUMBERS, "clis_i_instances")
+        if key == "clis" or ("image" if key.startswith("clis_i") else "layout") in asked
+    }
+    told = [f"{name} ({split})", f"variant {scored.about['variant']}"]
+    told += [f"{scored.about[key]}" for key in ("captioner", "judge") if scored.about[key]]
+    plot_scores(shown, path, ", ".join(told))
+
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: {split}
+    path: {path}
+---
+# Scores of {name}
+
+The rows of `{name}`, split `{split}`, with CLIS as columns: `clis_l` and its parts, `clis_i`,
+`clis`, and `clis_l_reason` and `clis_i_reason` where there is no score. A column that had one of
+these names before is `<name>_before`. `scores.json` says how they were made.
+
+{table}
+"""
+
+
+def _write_card(staged: Path, split: str, summary: Mapping[str, Any]) -> None:
+    """The card: which files are the data (the plot is not), and the means."""
+    lines = ["| score | mean |", "| --- | --- |"]
+    means_of = {key.removeprefix("mean_"): summary[key] for key in summary if key[:5] == "mean_"}
+    lines += [f"| {key} | {value:.2f} |" for key, value in means_of.items() if value is not None]
+    lines += ["", f"![distribution of the scores]({PLOT})"] * (staged / PLOT).is_file()
+    name = re.sub(r"[^\w./-]", "_", str(summary["data_set"]))
+    (data,) = staged.glob("data/*.parquet")
+    path = data.relative_to(staged).as_posix()
+    text = _CARD.format(split=split, path=path, name=name, table="\n".join(lines))
+    (staged / "README.md").write_text(text, encoding="utf-8")

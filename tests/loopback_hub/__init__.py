@@ -1,8 +1,0 @@
-"""A Hub on loopback for the real clients: data sets, models and Spaces, plain LFS and Xet."""
-
-from __future__ import annotations
-
-from loopback_hub.hub import TOKEN, Hub
-from loopback_hub.server import serving
-
-__all__ = ["TOKEN", "Hub", "serving"]
