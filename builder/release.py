@@ -11,12 +11,13 @@ from pathlib import Path
 import acp
 from acp.builder.lvis_synth import SHARD_BYTES, LvisSynth
 from acp.core.errors import AcpError
+from acp.core.files import write_text
 from acp.dataset.card import write_card
 from acp.dataset.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt
 from acp.executor.build import STORAGE_ERRNOS, Build, published_recipe, storage_error
 from acp.executor.rows import CONFIGS
-from acp.executor.shards import read_rows, write_text
+from acp.executor.shards import read_rows
 
 
 def work_folder(out: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from acp.clis.predicates import canonical, geometry_of
 from acp.clis.priors import Priors, default_priors
 from acp.clis.similarity import CLOSE, CategorySimilarity, fold_name, meaning
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, closest
 from acp.core.vocabulary import nearest
 
 BoolArray = npt.NDArray[np.bool_]
@@ -65,7 +64,7 @@ def look_up(priors: Priors, triple: Triple) -> Shown:
     for name in (triple[0], triple[2]):
         if not similarity.knows(fold_name(name)):
             known = list(priors.table.names)
-            near = difflib.get_close_matches(fold_name(name), known, n=3) or nearest(name)
+            near = closest(fold_name(name), known, 3) or nearest(name)
             hint = f"; the nearest known: {', '.join(near)}" if near else ""
             raise AcpError(f"{name!r} is a category of neither the priors nor LVIS{hint}")
     sets = priors.reference_sets([triple])
@@ -82,7 +81,7 @@ def lines(shown: Shown) -> Iterator[str]:
     placed = (by_name == canonical(place))[priors.table.predicate]
     yield f"asked       {subject} {predicate} {object_}"
     if not named.any():
-        near = difflib.get_close_matches(wording, priors.table.predicates, n=3)
+        near = closest(wording, priors.table.predicates, 3)
         hint = f"; the nearest known: {', '.join(near)}" if near else ""
         yield f"note        no pair has the predicate {predicate!r}{hint}"
     alike = _alike(priors, subject) & _alike(priors, object_, of_object=True) & named

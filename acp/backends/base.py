@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from acp.core.config import Settings
+from acp.core.errors import Missing
 from acp.core.types import (
     BoxConvention,
     Failure,
@@ -27,14 +28,6 @@ from acp.core.types import (
 
 class BackendOptions(Settings):
     """Base of every backend's options."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Something a backend needs and does not find, and how to get it."""
-
-    what: str
-    mend: str
 
 
 class Backend(ABC):

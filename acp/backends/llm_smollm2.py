@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from filelock import FileLock
 from pydantic import Field
 
-from acp.backends.base import LLM, BackendOptions, CompletionRequest, Missing
+from acp.backends.base import LLM, BackendOptions, CompletionRequest
 from acp.backends.models.local_models import folder_revision
 from acp.backends.models.packed_decoding import PackedDecoder
 from acp.backends.models.torch_tools import no_progress_bars, torch_threads
 from acp.backends.models.torchvision import hide_broken_torchvision
-from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.errors import AcpError, Missing, MissingRequirementError, one_line
 from acp.core.files import acp_home
 from acp.core.types import Failure, ModelInfo
 
@@ -182,6 +182,6 @@ def _decoder(folder: Path, options: SmolLM2Options) -> PackedDecoder:
                 folder, dtype=torch.float32, local_files_only=True
             )
     except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise AcpError(f"no language model in {folder}: {reason}") from error
     return PackedDecoder(model.eval(), tokenizer, options.temperature, options.batch_size)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from acp.backends.base import LLM, CompletionRequest, Missing
+from acp.backends.base import LLM, CompletionRequest
 from acp.backends.models.batches import Batches
 from acp.backends.models.json_answers import checked
 from acp.backends.models.local_generation import chats, generate, in_batches, stop_tokens
@@ -26,6 +26,7 @@ from acp.backends.models.local_models import (
     model_info,
     model_keys,
 )
+from acp.core.errors import Missing
 from acp.core.types import Failure, ModelInfo
 
 GRAMMAR_BYTES = 256 * 2**20

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from acp.backends.base import Backend
 from acp.core.config import validated
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, did_you_mean
 
 BACKENDS: dict[str, dict[str, str]] = {
     "llm": {
@@ -60,10 +59,9 @@ def backend_class(kind: str, name: str, where: str | None = None) -> type[Backen
     """
     names = BACKENDS[kind]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(names)
-        raise AcpError(f"{where or kind}.backend: there is no {name!r} (known: {known}){hint}")
+        raise AcpError(
+            f"{where or kind}.backend: there is no {name!r}; {did_you_mean(name, names)}"
+        )
     module, _, attribute = names[name].partition(":")
     found: type[Backend] = getattr(importlib.import_module(module), attribute)
     return found

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
+from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.models import diffusion as _diffusion
 from acp.backends.models.batches import Batches
 from acp.backends.models.custom_arguments import SHARED, Constants, filled_in, used
 from acp.backends.models.custom_loading import call_arguments, custom_info, load_custom
 from acp.backends.models.custom_options import WHO, CustomOptions
 from acp.backends.models.diffusion import MEND, OUT_OF_MEMORY, filled, generators, to_rendering
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, Missing, reason_of
 from acp.core.types import Failure, ModelInfo, Rendering
 
 
@@ -86,7 +86,7 @@ class Custom(Renderer):
         try:
             output = self._pipeline(**called)
         except (TypeError, AttributeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = reason_of(error, 300)
             raise AcpError(f"{WHO}: arguments: {name} cannot be called so: {reason}") from error
         images = self._images(output, len(rows))
         pairs = zip(images, requests, strict=False)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 import acp
-from acp.backends.base import BackendOptions, Missing, Renderer, RenderRequest
+from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.cutpaste import assets, backgrounds, cutouts
 from acp.backends.cutpaste.backgrounds import Background, BackgroundBank
 from acp.backends.cutpaste.choosing import (
@@ -28,6 +28,7 @@ from acp.backends.cutpaste.framing import Frame, Thing, choose_frame
 from acp.backends.cutpaste.imaging import Sprite, resized_sprite
 from acp.backends.cutpaste.pieces import Piece, Scenery
 from acp.core.boxes import xywhn_to_xywh_px
+from acp.core.errors import Missing
 from acp.core.seeds import rng
 from acp.core.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
 from acp.core.vocabulary import categories

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from acp.backends.base import BackendOptions, Captioner, Missing, ScoreRequest
+from acp.backends.base import BackendOptions, Captioner, ScoreRequest
 from acp.backends.judge_embedded import EmbeddedJudge
 from acp.backends.models.composite import Composite, image_request
 from acp.backends.models.dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
@@ -21,6 +21,7 @@ from acp.clis.image_questions import Question
 from acp.clis.image_results import JudgedBy, assemble
 from acp.clis.image_settings import ClisISettings, Prompts
 from acp.core.cache import AnswerCache
+from acp.core.errors import Missing
 from acp.core.licences import strictest
 from acp.core.types import Failure, ImageScores, ModelInfo
 

@@ -51,9 +51,9 @@ def _sign(folder: Path, receipt: Receipt) -> None:
     """The receipt knows the card that is there now, so that acp check takes it for ours."""
     from dataclasses import replace
 
+    from acp.core.files import sha256
     from acp.dataset.card import CARD
     from acp.dataset.receipt import write_receipt
-    from acp.executor.shards import sha256
 
     sums = {**receipt.sha256, CARD: sha256(folder / CARD)}
     write_receipt(folder, replace(receipt, sha256=sums))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, did_you_mean
 
 if TYPE_CHECKING:
     from acp.annotations.reading import Notify
@@ -114,9 +113,7 @@ def _language_model(name: str, overrides: list[str]) -> LLM:
 
 def _check(option: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise AcpError(f"{option}: there is no {value!r} (known: {', '.join(known)}){hint}")
+        raise AcpError(f"{option}: there is no {value!r}; {did_you_mean(value, known)}")
 
 
 @contextlib.contextmanager

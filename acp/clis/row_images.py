@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from acp.core.errors import one_line
 from acp.core.types import Failure, ImageArray
 
 LONGEST_PATH = 200
@@ -63,7 +64,7 @@ def image_rgb(value: Any) -> ImageArray | Failure:
     except UnidentifiedImageError:
         return Failure("the image is in no known format")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return Failure(f"the image cannot be read: {' '.join(str(error).split())}")
+        return Failure(f"the image cannot be read: {one_line(error)}")
 
 
 def stored_image(value: Any) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@ and the Space call."""
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,7 +12,7 @@ from acp.clis.batch import VARIANTS, score_batch
 from acp.clis.references import PriorsLike, load_priors
 from acp.clis.results import clis_lists, explained, layout_lists, means, not_asked, priors_identity
 from acp.clis.rows import Row, RowColumns, columns_of, row_list
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, did_you_mean
 
 COMPONENTS = ("layout", "image")
 
@@ -148,6 +147,4 @@ def _components(value: Any) -> tuple[str, ...]:
 
 def _known(kind: str, name: Any, names: Sequence[str]) -> None:
     if name not in names:
-        near = difflib.get_close_matches(str(name), names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-        raise AcpError(f"there is no {kind} {name!r}; {hint}")
+        raise AcpError(f"there is no {kind} {name!r}; {did_you_mean(name, names)}")

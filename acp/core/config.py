@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, closest, did_you_mean
 
 
 class Settings(BaseModel):
@@ -44,13 +43,9 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         whole = isinstance(detail["input"], dict) and detail["type"] == "value_error"
         return told if whole else f"{told}, got {detail['input']!r}"  # of many keys, one is wrong
     known = _keys_at(model, location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = (
-        f"did you mean {'.'.join([*location[:-1], *near])!r}?"
-        if near
-        else f"known: {', '.join(known)}"
-    )
-    return f"unknown key {key!r}; {hint}"
+    near = closest(location[-1], known)
+    full = ".".join([*location[:-1], *near])
+    return f"unknown key {key!r}; " + did_you_mean(full, [full] if near else known)
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

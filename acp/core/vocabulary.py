@@ -6,7 +6,6 @@ The table is `acp/data/categories.tsv`: one line a category, tab-separated, no q
 from __future__ import annotations
 
 import csv
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, closest
 
 HABITATS = ("ground", "surface", "water", "air", "wall", "worn")
 
@@ -115,7 +114,7 @@ def nearest(concept: str, count: int = 3) -> list[str]:
     known: dict[str, tuple[str, ...]] = {}
     for spellings in reversed(_spellings()):
         known.update(spellings)
-    close = difflib.get_close_matches(plain(concept), known, n=3 * count, cutoff=0.7)
+    close = closest(plain(concept), known, 3 * count, cutoff=0.7)
     return list(dict.fromkeys(name for spelling in close for name in known[spelling]))[:count]
 
 

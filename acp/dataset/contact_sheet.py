@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from acp.core.boxes import round_half_up
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 from acp.core.types import ImageArray, MaskArray
 
 Row = Mapping[str, Any]
@@ -93,7 +93,7 @@ def rows_of_data_set(name: str) -> Iterable[Row]:
         undecoded: Iterable[Row] = rows.cast_column("image", ImageFeature(decode=False))
         return undecoded
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise AcpError(f"{name}: cannot be opened as a data set: {reason}") from None
 
 

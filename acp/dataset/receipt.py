@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from acp.core.files import sha256, write_json
 from acp.core.types import ModelInfo
-from acp.executor.shards import sha256, write_json
 
 RECEIPT = ".acp.json"
 """Its name in the folder."""

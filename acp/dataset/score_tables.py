@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acp.clis.rows import Row
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ def open_tables(name: str, config: str | None, split: str) -> Iterator[tuple[pa.
             _check(name, features)
             yield embed_table_storage(table.cast(features.arrow_schema)), features
     except (ValueError, TypeError, KeyError, ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise AcpError(f"{name}: cannot be read: {reason}") from None
 
 
@@ -69,7 +69,7 @@ def _open(name: str, config: str | None, split: str) -> Any:
         where = str(path) if path.is_dir() else name
         return load_dataset(where, config, split=split, streaming=True)
     except (OSError, ValueError, KeyError, StopIteration) as error:
-        reason = " ".join(str(error).split()) or "there are no rows in it"
+        reason = one_line(error) or "there are no rows in it"
         raise AcpError(f"{name}: cannot be opened as a data set: {reason}") from None
 
 

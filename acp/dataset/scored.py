@@ -16,9 +16,9 @@ from acp.clis.row_checks import RowError, normal_row
 from acp.clis.rows import Row, columns_of
 from acp.clis.scoring import ScoreOptions, score_columns
 from acp.core.errors import AcpError
+from acp.core.files import sha256
 from acp.dataset.score_plot import plot_scores
 from acp.dataset.score_tables import open_tables, rows_of
-from acp.executor.shards import sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa

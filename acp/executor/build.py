@@ -16,22 +16,15 @@ from typing import Any
 import yaml
 
 from acp.backends.models.batches import is_device_broken
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
+from acp.core.files import write_json, write_text
+from acp.core.progress import silent
 from acp.core.prompts import digest
 from acp.core.types import ModelInfo, Scene
 from acp.executor.rows import image_row, scene_row
-from acp.executor.shards import (
-    MARKER,
-    Shard,
-    plan_shards,
-    read_marker,
-    write_json,
-    write_shard,
-    write_text,
-)
+from acp.executor.shards import MARKER, Shard, plan_shards, read_marker, write_shard
 from acp.pipeline.pipeline import AdvanceOf, Part, Pipeline
 from acp.pipeline.recipe import Recipe, load_recipe
-from acp.pipeline.stage import silent
 
 ROWS_VERSION = 2
 """Goes up whenever the same recipe gives other rows."""
@@ -294,7 +287,7 @@ def _keep_error(shard: Shard, part: Part) -> str:
         raise storage_error(error, shard.folder)
     shard.folder.mkdir(parents=True, exist_ok=True)
     (shard.folder / "error.txt").write_text(part.trace, encoding="utf-8")
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    reason = one_line(f"{type(error).__name__}: {error}")
     if "torch" in sys.modules and isinstance(error, Exception) and is_device_broken(error):
         raise AcpError(
             f"the GPU failed at shard {shard.index}: {reason[:200]}; the finished shards are kept: "

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from acp.core.errors import AcpError
+from acp.core.files import write_json, write_text
 from acp.executor.build import Build
 from acp.executor.pulse import POLL_SECONDS, Watch, beating
-from acp.executor.shards import MARKER, Shard, write_json, write_text
+from acp.executor.shards import MARKER, Shard
 
 FOLDER = "ranks"
 VISIBLE_SECONDS = 60.0

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from acp.core.progress import Advance, silent
 from acp.pipeline.pipeline import STAGE_NAMES, AdvanceOf
-from acp.pipeline.stage import Advance, silent
 
 
 def terminal() -> str:

@@ -6,14 +6,13 @@ holds the fingerprint, the scenes, the rows and the checksum of each file.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acp.core.files import beside, replace_durably, sha256, write_json
 from acp.executor.rows import features
 
 TABLES = ("raw", "scene_graphs")
@@ -104,37 +103,6 @@ def _write_table(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> N
     import pyarrow.parquet as pq
 
     content = pa.Table.from_pylist(list(rows), schema=features(table).arrow_schema)
-    temporary = _beside(path)
+    temporary = beside(path)
     pq.write_table(content, temporary)
-    _replace_durably(temporary, path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """`write_text` of the content as JSON."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write so that `path` holds either what it held or all of the new text."""
-    temporary = _beside(path)
-    temporary.write_text(text, encoding="utf-8")
-    _replace_durably(temporary, path)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
-
-
-def _replace_durably(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    replace_durably(temporary, path)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.errors import AcpError, MissingRequirementError, one_line
 from acp.executor.launch import Launch
 from acp.executor.pulse import silence_seconds
 
@@ -87,7 +87,7 @@ class World:
         try:
             yield
         except (RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = one_line(error, 160)
             limit = f" within {seconds:g} s" if seconds else ""
             launch = self._launch
             raise LostContactError(

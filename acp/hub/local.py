@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub.hf_api import RepoFile
 
 from acp.core.errors import AcpError
-from acp.executor.shards import sha256
+from acp.core.files import sha256
 
 
 class Local:

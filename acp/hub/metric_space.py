@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import acp
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 
 if TYPE_CHECKING:
     from acp.hub.remote import RemoteFiles
@@ -160,7 +160,7 @@ def _code(folder: Path) -> Iterator[str]:
     try:
         score = _score(folder / f"{MODULE}.py")
     except Exception as error:
-        yield f"{MODULE}.py: does not load and score: {' '.join(str(error).split())}"
+        yield f"{MODULE}.py: does not load and score: {one_line(error)}"
         return
     if score is None:
         yield f"{MODULE}.py: gives no score for two objects next to each other"

@@ -14,11 +14,11 @@ from acp.clis.features import Float64Array
 from acp.clis.priors import Priors
 from acp.core.config import Settings
 from acp.core.errors import AcpError
+from acp.core.progress import Advance, silent
 from acp.core.seeds import derive_seed, rng
 from acp.core.types import Inventory, Scene
 from acp.core.vocabulary import Category, categories, nearest, resolve
 from acp.pipeline.planning.plausibility import Plausibility
-from acp.pipeline.stage import Advance, silent
 
 Indices = npt.NDArray[np.int_]
 Frequency = Literal["r", "c", "f"]

@@ -12,13 +12,13 @@ from acp.backends.base import LLM, CompletionRequest
 from acp.clis.priors import Priors
 from acp.core.config import Settings
 from acp.core.errors import AcpError
+from acp.core.progress import Advance, silent
 from acp.core.prompts import load_prompt
 from acp.core.seeds import derive_seed, rng
 from acp.core.types import Failure, Inventory, Relation, Scene, SceneGraph
 from acp.core.vocabulary import Category, resolve
 from acp.pipeline.planning.scene_plans import PLACEHOLDERS, FilledPlan, FreePlan, Plan
 from acp.pipeline.planning.scene_relations import draw_relations
-from acp.pipeline.stage import Advance, silent
 
 OPENINGS = (
     "A photo of {objects} {place}.",

@@ -13,12 +13,12 @@ from acp.backends.base import LLM
 from acp.clis.layout import score_layouts
 from acp.clis.priors import Priors
 from acp.core.config import Settings
+from acp.core.progress import Advance, silent
 from acp.core.seeds import rng
 from acp.core.types import Failure, Inventory, Layout, Scene, SceneGraph
 from acp.pipeline.llm_layouts import propose
 from acp.pipeline.planning.layout_checks import LayoutTask, Limits, defects, drawable, layout_task
 from acp.pipeline.planning.layout_sampler import propose_layouts
-from acp.pipeline.stage import Advance, silent
 
 DRAWS = 16
 """Layouts drawn from the priors for each that is proposed, so that hard scenes have sound ones."""

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from acp.core.config import Settings
+from acp.core.progress import Advance, silent
 from acp.core.types import Candidate, ImageScores, Instances, Scene
-from acp.pipeline.stage import Advance, silent
 
 
 class PickSettings(Settings):

@@ -13,6 +13,7 @@ from acp.backends.base import LLM, Backend, Renderer, Scorer, Segmenter
 from acp.backends.registry import RECIPE_KINDS
 from acp.clis.priors import default_priors
 from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.progress import Advance, silent
 from acp.core.types import Candidate, ModelInfo, Rendering, Scene
 from acp.pipeline.combine import Combine
 from acp.pipeline.describe import Describe
@@ -23,7 +24,7 @@ from acp.pipeline.placement import Measures, Residency
 from acp.pipeline.recipe import Recipe
 from acp.pipeline.render import Render
 from acp.pipeline.score import Score
-from acp.pipeline.stage import Advance, Stage, silent
+from acp.pipeline.stage import Stage
 
 AdvanceOf = Callable[[str], Advance]
 """Gives the `Advance` of a stage by its name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,7 @@ from acp.backends.base import Backend
 from acp.backends.registry import BACKENDS, RECIPE_KINDS, make_backend
 from acp.core.config import Settings
 from acp.core.config import validated as validated
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, did_you_mean, one_line
 from acp.pipeline.combine import CombineSettings
 from acp.pipeline.describe import DescribeSettings
 from acp.pipeline.lay_out import LayOutSettings
@@ -119,14 +118,12 @@ def _read_yaml(source: str) -> dict[str, Any]:
     elif path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
-        near = difflib.get_close_matches(source, recipe_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(recipe_names())
-        raise AcpError(f"there is no recipe {source!r}: neither a file nor one of {known}{hint}")
+        hint = did_you_mean(source, recipe_names())
+        raise AcpError(f"there is no recipe or file {source!r}; {hint}")
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise AcpError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise AcpError(f"{source}: not valid YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise AcpError(f"{source}: expected a mapping of keys to values, got {kind}")

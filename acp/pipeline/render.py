@@ -14,9 +14,10 @@ from pydantic import Field
 from acp.backends.base import Renderer, RenderRequest
 from acp.core.boxes import inside
 from acp.core.config import Settings
+from acp.core.progress import Advance, silent
 from acp.core.seeds import derive_seed
 from acp.core.types import Candidate, Failure, ImageArray, Rendering, Scene
-from acp.pipeline.stage import Advance, map_candidates, silent
+from acp.pipeline.stage import map_candidates
 
 
 class RenderSettings(Settings):

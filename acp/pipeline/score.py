@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 from acp.backends.base import Scorer, ScoreRequest
+from acp.core.progress import Advance, silent
 from acp.core.types import Candidate, Failure, Scene
-from acp.pipeline.stage import Advance, map_candidates, silent
+from acp.pipeline.stage import map_candidates
 
 
 class Score:

@@ -6,14 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
+from acp.core.progress import Advance, silent
 from acp.core.types import Candidate, Scene
-
-Advance = Callable[[int], object]
-"""Called with the number of scenes that have just been done."""
-
-
-def silent(count: int) -> None:
-    """An `Advance` that shows nothing."""
 
 
 class Stage(Protocol):

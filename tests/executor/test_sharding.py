@@ -21,6 +21,7 @@ from acp.backends.score_random import Random
 from acp.builder.release import work_folder
 from acp.cli.build import build_recipe, useful_processes
 from acp.core.errors import AcpError, ToldElsewhereError
+from acp.core.progress import Advance, silent
 from acp.core.types import Failure, ImageScores, ModelInfo
 from acp.executor.build import Build, join_build, open_build
 from acp.executor.launch import Launch, launched, uses_gpu
@@ -29,7 +30,6 @@ from acp.executor.pulse import Watch, beating
 from acp.pipeline.pipeline import Pipeline
 from acp.pipeline.placement import Measures, Residency
 from acp.pipeline.recipe import Recipe, load_recipe
-from acp.pipeline.stage import Advance, silent
 from support.digests import digests
 
 CHEAP = ("scorer={backend: random}", "scenes=8", "render.candidates=2")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from acp.backends.base import Backend, Missing
+from acp.backends.base import Backend
 from acp.backends.cutpaste.apt import (
     PackageAbsentError,
     download,
@@ -25,7 +25,7 @@ from acp.backends.cutpaste.apt import (
     unpack,
     updated_apt,
 )
-from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.errors import AcpError, Missing, MissingRequirementError
 from acp.core.files import acp_home
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, reason_of
 from acp.core.types import Failure
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ class Batches:
             if is_device_broken(error):
                 raise
             if len(batch) == 1:
-                return [Failure(" ".join(f"{type(error).__name__}: {error}".split())[:200])]
+                return [Failure(reason_of(error, 200))]
         middle = len(batch) // 2
         return self._halves(batch[:middle], work) + self._halves(batch[middle:], work)
 

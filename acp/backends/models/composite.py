@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from acp.backends.base import Backend, Missing, Scorer, ScoreRequest
+from acp.backends.base import Backend, Scorer, ScoreRequest
 from acp.clis.image_questions import ImageRequest, instance_text
 from acp.core.boxes import xywh_px_to_xywhn
+from acp.core.errors import Missing
 
 
 class Composite(Scorer):

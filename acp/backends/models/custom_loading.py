@@ -19,7 +19,7 @@ from acp.backends.models.diffusion import load_pipeline, torch_dtype
 from acp.backends.models.gated import explaining_access
 from acp.backends.models.local_models import LocalModelOptions, model_info
 from acp.backends.models.torchvision import hide_broken_torchvision
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 from acp.core.types import ModelInfo
 
 COMMUNITY = "diffusers/community-pipelines-mirror"
@@ -182,7 +182,7 @@ def _class(options: CustomOptions) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise AcpError(
             f"{WHO}: pipeline: cannot import {module} ({reason}); install it in this environment, "
             "or put its folder on PYTHONPATH"

@@ -23,7 +23,7 @@ from acp.backends.base import BackendOptions
 from acp.backends.models.processors import load_processor
 from acp.backends.models.torch_tools import no_progress_bars
 from acp.backends.models.torchvision import hide_broken_torchvision
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 from acp.core.types import ModelInfo
 
 MEND = "make setup EXTRAS=gpu in a clone, else pip install 'auto-cherry-picker[gpu]'"
@@ -119,7 +119,7 @@ def _hub_info(model: str, revision: str, names: Sequence[str]) -> ModelInfo:
     except Exception as error:  # networks fail in many ways, which all mean the same here
         if isinstance(cached, str):  # fetched before: the Hub is not needed
             return ModelInfo(model, Path(cached).parent.name, _licence(Path(cached).parent))
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise AcpError(
             f"model {model!r}: not fetched yet, and the Hub does not give it ({reason}); check the "
             "id and your access, or name a folder"
@@ -344,7 +344,7 @@ def telling(
 
 def _reason_of(error: Exception) -> str:
     """What an error of a library says, in one line; its kind where that alone tells little."""
-    said = " ".join(str(error).split())
+    said = one_line(error)
     telling = isinstance(error, (OSError, ValueError, ImportError, RuntimeError))
     return said if telling and said else f"{type(error).__name__}: {said}"
 

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from acp.backends.base import Backend, BackendOptions
 from acp.backends.models.threads import in_threads
 from acp.core.cache import AnswerCache, answer_key
-from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.errors import AcpError, MissingRequirementError, one_line
 from acp.core.types import Failure, ImageArray, ModelInfo
 
 MEND = "pip install 'auto-cherry-picker[serve]'"
@@ -245,7 +245,7 @@ class ChatClient:
     def _told(self, error: BaseException) -> str:
         """What the error says, in one line, without the key that a server may repeat."""
         key = os.environ.get(self._options.api_key_env)
-        text = re.sub(r"^Error code: \d+ - ", "", " ".join(str(error).split()))
+        text = re.sub(r"^Error code: \d+ - ", "", one_line(error))
         return (text.replace(key, "***") if key else text)[:200]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from acp.core.files import write_text
 from acp.dataset.card.render import render_card as render_card
 from acp.dataset.card.sample import write_sample
 from acp.dataset.receipt import Receipt
-from acp.executor.shards import write_text
 
 CARD = "README.md"
 """Its name in the folder."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 
 ROWS_AT_ONCE = 8192
 
@@ -31,7 +31,7 @@ def opened(file: Path) -> Iterator[Any]:
         with pq.ParquetFile(file) as table:
             yield table
     except (pa.ArrowException, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise AcpError(f"{file}: cannot be read ({reason}); run acp build again") from None
 
 

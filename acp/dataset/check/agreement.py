@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from acp.core.errors import one_line
 from acp.dataset.check.card_yaml import values_of_field
 from acp.dataset.check.configs import configs_of
 from acp.dataset.check.found import README, Found
@@ -78,7 +79,7 @@ def infos_of(card: Mapping[str, Any]) -> Iterator[tuple[str, DatasetInfo | Probl
         try:
             yield config, DatasetInfo._from_yaml_dict(entry)
         except Exception as error:  # whatever stands in it
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             what = f"dataset_info of {config} cannot be read: {reason}"
             yield config, Problem("dataset_info", README, what, "write it anew")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from acp.core.errors import one_line
 from acp.dataset.check.found import README, Found, Part
 from acp.dataset.check.problems import Problem
 from acp.dataset.check.split_files import by_name, part_of
@@ -30,7 +31,7 @@ def broken_configs(card: Mapping[str, Any]) -> Iterator[Problem]:
         MetadataConfigs.from_dataset_card_data(dict(card)).get_default_config_name()
     except Exception as error:  # whatever stands in it
         mend = "write a list of entries with config_name and data_files"
-        what = f"load_dataset refuses configs: {' '.join(str(error).split())}"
+        what = f"load_dataset refuses configs: {one_line(error)}"
         yield Problem("configs", README, what, mend)
         return
     names = [entry["config_name"] for entry in card.get("configs") or ()]

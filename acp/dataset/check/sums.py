@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from acp.core.files import sha256
 from acp.dataset.check.found import README, Found
 from acp.dataset.check.problems import Problem
 from acp.dataset.receipt import RECEIPT, files_of
-from acp.executor.shards import sha256
 
 MEND = "run acp build again"
 
