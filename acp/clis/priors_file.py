@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 1
-INFO, VECTORS = b"acp.clis.priors", b"acp.vectors"
+INFO, VECTORS = b"acp.priors", b"acp.vectors"
 """Keys of the schema's metadata: JSON about the file; vectors of `acp.clis.similarity`."""
 
 GEOMETRY = ("subject_w", "subject_h", "object_w", "object_h", "dx", "dy")
