@@ -51,10 +51,11 @@ push: setup ## Check the data set of RECIPE and put it on the Hub, as REPO
 test: $(READY_DEV) assets quality ## Check the code and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-quality: $(READY_DEV) ## ruff and mypy
+quality: $(READY_DEV) ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if $(IS_311); then PYTHONPATH=. $(BIN)/lint-imports --no-cache; fi
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import acp
+from acp.core.version import __version__
 from acp.builder.lvis_synth import SHARD_BYTES, LvisSynth
 from acp.core.errors import AcpError
 from acp.core.files import write_text
@@ -72,7 +72,7 @@ def _write(build: Build, staged: Path, num_processes: int) -> None:
     sheet = staged / "contact_sheet.jpg"
     with contextlib.suppress(NothingToShowError):  # every scene was rejected
         write_contact_sheet(read_rows(staged / "raw"), sheet)
-    receipt = Receipt(acp.__version__, build.fingerprint, build.recipe.scenes, build.models, {})
+    receipt = Receipt(__version__, build.fingerprint, build.recipe.scenes, build.models, {})
     write_card(staged, receipt, build.recipe.data_set)
     write_receipt(staged, replace(receipt, sha256=sums_of(staged)))
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-import acp
+from acp.core.version import __version__
 from acp.backends.base import LLM, CompletionRequest
 from acp.core.errors import AcpError
 from acp.core.types import Failure, ModelInfo
@@ -29,7 +29,7 @@ class Sampler(LLM):
         """Nothing to load."""
 
     def info(self) -> ModelInfo:
-        return ModelInfo("sampler", acp.__version__, "apache-2.0", "no language model")
+        return ModelInfo("sampler", __version__, "apache-2.0", "no language model")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
         """One JSON text a request.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-import acp
+from acp.core.version import __version__
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.cutpaste import assets, backgrounds, cutouts
 from acp.backends.cutpaste.backgrounds import Background, BackgroundBank
@@ -68,7 +68,7 @@ class CutPaste(Renderer):
 
     def info(self) -> ModelInfo:
         """The revision changes with the package, the tables and the pictures."""
-        revision = f"{acp.__version__}+{self._cutouts.version}.{self._backgrounds.version}"
+        revision = f"{__version__}+{self._cutouts.version}.{self._backgrounds.version}"
         note = "cut-outs and photographs keep their own licences"
         return ModelInfo("cutpaste", revision, self._licence(), note)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import acp
+from acp.core.version import __version__
 from acp.backends.base import Segmenter, SegmentRequest
 from acp.core.boxes import masks_to_xywh_px
 from acp.core.types import Failure, Instances, ModelInfo
@@ -20,7 +20,7 @@ class Exact(Segmenter):
         """Nothing to load."""
 
     def info(self) -> ModelInfo:
-        return ModelInfo("exact", acp.__version__, "apache-2.0")
+        return ModelInfo("exact", __version__, "apache-2.0")
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Instances | Failure]:
         return [_instances(request) for request in requests]

@@ -9,7 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 
-import acp
+from acp.core.version import __version__
 from acp.backends.models.torchvision import mend_command, torchvision
 from acp.backends.registry import BACKENDS, backend_class
 from acp.core.files import acp_home
@@ -41,7 +41,7 @@ COMMANDS = {
 
 def report() -> Iterator[str]:
     """The lines that `acp doctor` prints."""
-    yield f"acp {acp.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    yield f"acp {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
     yield f"accelerator: {_accelerator()}"
     home = acp_home()
     parent = next(path for path in (home, *home.parents) if path.exists())

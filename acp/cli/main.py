@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-import acp
+from acp.core.version import __version__
 from acp.cli import card, check, metric, plan, priors, push, score
 from acp.core.errors import AcpError, ToldElsewhereError, shown
 
@@ -219,7 +219,7 @@ def cutouts_from_coco(
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(acp.__version__)
+    typer.echo(__version__)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import acp
+from acp.core.version import __version__
 from acp.cli.pushing import (
     DryRunOption,
     PrivateOption,
@@ -63,7 +63,7 @@ def push(
         space_files(metric_folder()),
         target,
         stale=lambda there: stale_files(there, repo),
-        message=f"CLIS of auto-cherry-picker {acp.__version__}",
+        message=f"CLIS of auto-cherry-picker {__version__}",
         dry_run=dry_run,
         tell=tell,
     )
@@ -100,7 +100,7 @@ def metric_folder() -> Path:
     Raises:
         AcpError: an installation without it.
     """
-    package = Path(acp.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "metric", package.parent / "metrics" / "clis"):
         if (folder / "clis.py").is_file():
             return folder

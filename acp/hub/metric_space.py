@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import acp
+from acp.core.version import __version__
 from acp.core.errors import AcpError, one_line
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _requirements(folder: Path) -> Iterator[str]:
             yield f"requirements.txt: {text!r} names no package"
             continue
         ours = ours or found.name == PACKAGE
-        if found.name == PACKAGE and not found.specifier.contains(acp.__version__, True):
-            yield f"requirements.txt: {text} leaves out {acp.__version__}, whose app this is"
+        if found.name == PACKAGE and not found.specifier.contains(__version__, True):
+            yield f"requirements.txt: {text} leaves out {__version__}, whose app this is"
     if not ours:
         yield f"requirements.txt: {PACKAGE} is missing"
 
