@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import resource
 import tempfile
@@ -260,26 +259,11 @@ PARTS: dict[str, tuple[Callable[[Path, Any], Any], Callable[[Path, Sizes], list[
 }
 
 
-def rates(found: dict[str, list[Way]], sizes: Sizes) -> dict[str, Any]:
-    """The fastest way of each part, as `acp plan --rates` reads it."""
-    best = {part: max(ways, key=lambda way: way.per_s) for part, ways in found.items()}
-    stages = {"images": "render", "masks": "mask", "captions": "score"}
-    return {
-        "hardware": hardware(),
-        "source": "benchmarks/gpu.py, random weights: " + "; ".join(w.name for w in best.values()),
-        "size_wh": [sizes.side_px, sizes.side_px],
-        "steps": sizes.steps,
-        **{f"{part}_per_s": round(way.per_s, 4) for part, way in best.items()},
-        "peak_gb": {stages[part]: round(way.peak_gb, 3) for part, way in best.items()},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="speed and memory of the GPU backends")
     parser.add_argument("--size", choices=("real", "tiny"), default="real")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--compile", action="store_true", help="with --size tiny too: minutes")
-    parser.add_argument("--out", type=Path, help="JSON for `acp plan --rates`")
     arguments = parser.parse_args()
     sizes = REAL if arguments.size == "real" else TINY
     if arguments.compile:
@@ -295,8 +279,6 @@ def main() -> None:
             print(*table(part, found[part]), "", sep="\n", flush=True)
             if part == "images":
                 print(equality(Path(name), sizes), "\n", flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(rates(found, sizes), indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from acp.core.version import __version__
 from acp.builder.lvis_synth import SHARD_BYTES, LvisSynth
 from acp.core.errors import AcpError
 from acp.core.files import write_text
+from acp.core.version import __version__
 from acp.dataset.card import write_card
 from acp.dataset.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt

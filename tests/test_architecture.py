@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,12 +95,7 @@ def test_only_those_above_import_the_builder() -> None:
 
 
 @pytest.mark.slow
-def test_importing_the_package_is_quick_and_light() -> None:
-    import subprocess
-
-    code = (
-        "import time; start = time.perf_counter(); import acp, sys; spent = time.perf_counter() - start;"
-        "print(spent < 0.3, sorted({'numpy', 'torch', 'datasets', 'pydantic'} & {*sys.modules}))"
-    )
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import acp, sys; print({'numpy', 'torch', 'datasets', 'pydantic'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.split("\n")[0] == "True []"
+    assert ran.stdout == "set()\n"

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from acp.core.version import __version__
 from acp.backends.base import LLM, CompletionRequest
 from acp.core.errors import AcpError
 from acp.core.types import Failure, ModelInfo
+from acp.core.version import __version__
 
 
 class Sampler(LLM):

@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from acp.core.version import __version__
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.cutpaste import assets, backgrounds, cutouts
 from acp.backends.cutpaste.backgrounds import Background, BackgroundBank
@@ -31,6 +30,7 @@ from acp.core.boxes import xywhn_to_xywh_px
 from acp.core.errors import Missing
 from acp.core.seeds import rng
 from acp.core.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
+from acp.core.version import __version__
 from acp.core.vocabulary import categories
 
 

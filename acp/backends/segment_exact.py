@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acp.core.version import __version__
 from acp.backends.base import Segmenter, SegmentRequest
 from acp.core.boxes import masks_to_xywh_px
 from acp.core.types import Failure, Instances, ModelInfo
+from acp.core.version import __version__
 
 
 class Exact(Segmenter):

@@ -9,10 +9,10 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 
-from acp.core.version import __version__
 from acp.backends.models.torchvision import mend_command, torchvision
 from acp.backends.registry import BACKENDS, backend_class
 from acp.core.files import acp_home
+from acp.core.version import __version__
 
 PACKAGES = (
     "datasets",

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from acp.core.version import __version__
 from acp.cli import card, check, metric, plan, priors, push, score
 from acp.core.errors import AcpError, ToldElsewhereError, shown
+from acp.core.version import __version__
 
 app = typer.Typer(
     help="Auto Cherry-Picker: synthetic training data from a list of concepts.",

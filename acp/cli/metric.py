@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acp.core.version import __version__
 from acp.cli.pushing import (
     DryRunOption,
     PrivateOption,
@@ -20,6 +19,7 @@ from acp.cli.pushing import (
     tell,
 )
 from acp.core.errors import AcpError
+from acp.core.version import __version__
 
 if TYPE_CHECKING:
     from acp.hub.publish import Published

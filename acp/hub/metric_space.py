@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.core.version import __version__
 from acp.core.errors import AcpError, one_line
+from acp.core.version import __version__
 
 if TYPE_CHECKING:
     from acp.hub.remote import RemoteFiles
