@@ -13,7 +13,7 @@ from acp.core.errors import AcpError
 from acp.core.files import write_text
 from acp.core.version import __version__
 from acp.dataset.card import write_card
-from acp.dataset.contact_sheet import NothingToShowError, write_contact_sheet
+from acp.dataset.pictures import NothingToShowError, write_contact_sheet
 from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt
 from acp.executor.build import STORAGE_ERRNOS, Build, published_recipe, storage_error
 from acp.executor.rows import CONFIGS

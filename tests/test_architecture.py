@@ -58,7 +58,7 @@ def test_the_root_has_at_most_four_modules() -> None:
 
 def test_no_import_inside_a_function_is_of_the_package() -> None:
     hidden = [
-        f"{path}:{node.lineno} {name}"
+        f"{path}: {name}"
         for path, module in modules()
         for function in ast.walk(module)
         if isinstance(function, ast.FunctionDef)

@@ -12,11 +12,10 @@ import numpy as np
 
 from acp.annotations.boxes import Annotations, BoxTable, IntArray, StatedRelations, mark_of
 from acp.annotations.caption_llm import parse_by_llm, prompt_version
+from acp.annotations.caption_rules import parser_info
 from acp.annotations.captions import Parse, parse_by_rules, relations_of_captions
 from acp.annotations.coco import read_coco
-from acp.annotations.keeping import Keeper
-from acp.annotations.pairs import PREDICATES, GeometricRows, geometric_rows
-from acp.annotations.parser import parser_info
+from acp.annotations.geometric import PREDICATES, GeometricRows, Keeper, geometric_rows
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.relations import read_relations, read_visual_genome
 from acp.backends.base import LLM

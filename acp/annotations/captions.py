@@ -22,7 +22,7 @@ from acp.annotations.boxes import (
     StatedRelations,
     stated_relations,
 )
-from acp.annotations.caption_rules import Triple
+from acp.annotations.caption_rules import CaptionParser, Triple, missing
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.spellings import Spellings
 from acp.core.errors import MissingRequirementError
@@ -134,8 +134,6 @@ def parse_by_rules(names: Sequence[str], processes: int) -> Parse:
     Raises:
         MissingRequirementError: spaCy or its English model is not installed.
     """
-    from acp.annotations.parser import CaptionParser, missing
-
     if problem := missing():
         raise MissingRequirementError(problem)
 
@@ -194,8 +192,6 @@ def _start(names: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # spaCy imports torch where it is installed: 200 MB and seconds of each process for nothing.
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
-    from acp.annotations.parser import CaptionParser
-
     parser, spellings = CaptionParser(), Spellings(names)
     _worker.append(lambda captions: parser.relations(captions, spellings))
 

@@ -25,7 +25,7 @@ def card(
 ) -> None:
     """Show the card of a data set: what it holds, how it was made, where it fails."""
     from acp.dataset.card import CARD, render_card
-    from acp.dataset.card.page import as_page
+    from acp.dataset.card.markdown import as_page
     from acp.hub.target import Target
     from acp.pipeline.recipe import load_recipe
 

@@ -153,7 +153,7 @@ def show(
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 12,
 ) -> None:
     """Draw a contact sheet: candidates with boxes, masks and scores, picks and rejects."""
-    from acp.dataset.contact_sheet import show_data_set
+    from acp.dataset.pictures import show_data_set
 
     drawn = show_data_set(dataset, out, scenes)
     typer.echo(f"{drawn} scenes drawn in {out}")

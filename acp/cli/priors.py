@@ -83,13 +83,13 @@ def show(
 ) -> None:
     """How many real layouts there are of a relation, and a picture of them."""
     from acp.annotations.showing import lines, look_up, open_priors
-    from acp.dataset.priors_picture import check_name, write_picture
+    from acp.dataset.pictures import check_picture, draw_references
 
-    check_name(out)
+    check_picture(out)
     shown = look_up(open_priors(priors), (subject, predicate, object_))
     for line in lines(shown):
         typer.echo(line)
-    drawn = write_picture(shown, out)
+    drawn = draw_references(shown, out)
     typer.echo(f"picture     {out} ({drawn} of {len(shown.rows)} drawn alone)")
 
 

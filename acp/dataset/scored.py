@@ -17,7 +17,7 @@ from acp.clis.rows import Row, columns_of
 from acp.clis.scoring import ScoreOptions, score_columns
 from acp.core.errors import AcpError
 from acp.core.files import sha256
-from acp.dataset.score_plot import plot_scores
+from acp.dataset.pictures import plot_scores
 from acp.dataset.score_tables import open_tables, rows_of
 
 if TYPE_CHECKING:

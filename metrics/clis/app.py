@@ -22,7 +22,7 @@ from acp.clis.predicates import PREDICATES
 from acp.clis.rows import columns_of
 from acp.core.errors import AcpError
 from acp.core.vocabulary import categories
-from acp.dataset.layout_picture import PAPER, SIDE, draw, reference_boxes
+from acp.dataset.pictures import PAPER, SIDE, draw_layout, reference_boxes
 
 VERBS = ("riding", "holding", "eating", "wearing", "looking at", "sitting on", "standing on")
 VARIANTS = ["paper", "reference", "acp"]
@@ -183,8 +183,8 @@ def _pictures(
         if near is None:
             continue
         pair = [row["objects"]["bbox"][each[f"{end}_index"]] for end in ("subject", "object")]
-        here = draw([each["subject"], each["object"]], pair, side=260)
-        there = draw([near["subject"], near["object"]], reference_boxes(near), side=260)
+        here = draw_layout([each["subject"], each["object"]], pair, side=260)
+        there = draw_layout([near["subject"], near["object"]], reference_boxes(near), side=260)
         both = Image.new("RGB", (here.width + there.width + 8, here.height), PAPER)
         both.paste(here, (0, 0))
         both.paste(there, (here.width + 8, 0))
@@ -198,7 +198,7 @@ def redraw(objects: Table, image: Image.Image | None, mark: Any = None) -> Image
     """The layout as it stands in the table."""
     things = [line for line in objects if str(line[0] or "").strip()]
     names, boxes = [str(line[0]) for line in things], [line[1:5] for line in things]
-    return draw(names, boxes, image, mark=mark)
+    return draw_layout(names, boxes, image, mark=mark)
 
 
 def click(

@@ -12,9 +12,9 @@ import pytest
 from acp.annotations import captions as captions_module
 from acp.annotations.build import BuildOptions, build_priors
 from acp.annotations.caption_llm import parse_by_llm, relations_schema
+from acp.annotations.caption_rules import CaptionParser, missing
 from acp.annotations.captions import Caption, parse_by_rules, promising, relations_of_captions
 from acp.annotations.coco import read_coco
-from acp.annotations.parser import CaptionParser, missing
 from acp.annotations.reading import Rejects
 from acp.annotations.spellings import Spellings, words
 from acp.backends.base import LLM, CompletionRequest

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from acp.annotations.build import BuildOptions, BuildReport, build_priors
-from acp.annotations.keeping import Keeper
-from acp.annotations.pairs import PREDICATES, all_pairs, true_predicates
+from acp.annotations.geometric import PREDICATES, Keeper, all_pairs, true_predicates
 from acp.clis.priors import Priors
 from acp.core.errors import AcpError
 
@@ -314,8 +313,8 @@ def test_few_rows_of_a_triple_are_kept_by_a_rule_that_knows_no_order(
         "images": data["images"][::-1],
     }
     for blocks in (1 << 18, 7):
-        monkeypatch.setattr("acp.annotations.pairs.PAIRS_AT_ONCE", blocks)
-        monkeypatch.setattr("acp.annotations.keeping._GATHER", 20 * blocks)
+        monkeypatch.setattr("acp.annotations.geometric.PAIRS_AT_ONCE", blocks)
+        monkeypatch.setattr("acp.annotations.geometric._GATHER", 20 * blocks)
         again = built("coco", save("i.json", data), options=options)[1]
         assert again == rows
         backwards = built("coco", save("i.json", turned), options=options)[1]
@@ -332,8 +331,8 @@ def test_the_number_of_rows_is_bounded_whatever_the_number_of_triples(
     monkeypatch.setattr("acp.annotations.build.Keeper", lambda t, most: Keeper(t, most, 100))
     rows = built("coco", save("i.json", data))[1]
     assert len(rows) == 100
-    monkeypatch.setattr("acp.annotations.pairs.PAIRS_AT_ONCE", 3)
-    monkeypatch.setattr("acp.annotations.keeping._GATHER", 20)
+    monkeypatch.setattr("acp.annotations.geometric.PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("acp.annotations.geometric._GATHER", 20)
     assert built("coco", save("i.json", data))[1] == rows
 
 
@@ -443,7 +442,7 @@ def test_show_counts_and_draws(tmp_path: Path, save: Save) -> None:
     assert "'dgo'" in line
     assert "dog" in line
     other = acp("show", tmp_path / "out.parquet", "dog", "on", "bench", "--out", tmp_path / "p.txt")
-    assert "a .png or a .jpg" in other.stderr
+    assert "a .jpg or a .png" in other.stderr
 
 
 def test_show_of_the_packaged_priors_answers_for_what_was_never_seen(tmp_path: Path) -> None:

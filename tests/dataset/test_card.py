@@ -35,11 +35,9 @@ from acp.core.types import ModelInfo, Scene
 from acp.dataset.card import render_card, write_card
 from acp.dataset.card.limits import KNOWN
 from acp.dataset.card.making import stages_table, thresholds
-from acp.dataset.card.markdown import UNSEEN, code, text
-from acp.dataset.card.page import as_page, split
-from acp.dataset.card.reading import row
+from acp.dataset.card.markdown import UNSEEN, as_page, code, split, text
 from acp.dataset.card.sample import Place, choose
-from acp.dataset.card.statistics import read_statistics
+from acp.dataset.card.statistics import read_statistics, row
 from acp.dataset.receipt import RECEIPT, Receipt, parse_receipt, read_receipt, write_receipt
 from acp.executor.build import Build, open_build, published_recipe
 from acp.executor.rows import CONFIGS, curated_row, features, image_row, scene_row

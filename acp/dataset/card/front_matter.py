@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acp.core.licences import Licence
-from acp.dataset.card.reading import files, opened
+from acp.dataset.card.statistics import files, opened
 from acp.dataset.check.hub_ids import size_category
 from acp.executor.rows import CONFIGS, features
 

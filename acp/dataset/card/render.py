@@ -10,18 +10,13 @@ from typing import Any
 
 from acp.core.errors import AcpError
 from acp.core.licences import licence_of
-from acp.dataset.card import limits, making, rebuilding, sample, tables
+from acp.dataset.card import limits, making, sample, tables
 from acp.dataset.card.front_matter import front_matter
-from acp.dataset.card.histograms import histograms
-from acp.dataset.card.markdown import block, code, counted, number, one_line, text
-from acp.dataset.card.reading import row
-from acp.dataset.card.statistics import Statistics, read_statistics
+from acp.dataset.card.markdown import SAMPLE, SHEET, block, code, counted, number, one_line, text
+from acp.dataset.card.statistics import Statistics, read_statistics, row
+from acp.dataset.card.tables import histograms
 from acp.dataset.receipt import Receipt
 from acp.pipeline.recipe import Recipe, load_recipe
-
-SHEET = "contact_sheet.jpg"
-PICTURES = (SHEET, sample.PICTURE)
-"""The pictures that a card may show, beside it in the folder."""
 
 
 def render_card(folder: Path, receipt: Receipt, data_set: str) -> str:
@@ -88,9 +83,9 @@ def _tables(recipe: Recipe, receipt: Receipt, data_set: str, found: Statistics) 
         "stages": making.stages_table(recipe, receipt.models),
         "thresholds": making.thresholds(recipe),
         "models": making.models_table(receipt.models),
-        "rebuild": rebuilding.rebuild_command(recipe, data_set, receipt.version),
-        "local_files": _told(rebuilding.local_files(recipe, receipt.models)),
-        "unpinned": ", ".join(map(code, rebuilding.unpinned(recipe, receipt.models))),
+        "rebuild": making.rebuild_command(recipe, data_set, receipt.version),
+        "local_files": _told(making.local_files(recipe, receipt.models)),
+        "unpinned": ", ".join(map(code, making.unpinned(recipe, receipt.models))),
         "outcome": tables.outcome_table(found),
         "reasons": tables.reasons_table(found),
         "frequencies": tables.frequencies_table(found.curated),
@@ -117,5 +112,5 @@ def _sample(folder: Path) -> dict[str, Any]:
         "sample_index": place.index,
         "sample_of_several": len(found["objects"]["id"]) > 1,
         "sample_json": block(sample.as_json(found), "json"),
-        "sample_picture": (folder / sample.PICTURE).is_file(),
+        "sample_picture": (folder / SAMPLE).is_file(),
     }

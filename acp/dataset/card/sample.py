@@ -11,11 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from acp.dataset.card.markdown import UNSEEN, one_line
-from acp.dataset.card.reading import batches, row
-from acp.dataset.contact_sheet import annotate
+from acp.dataset.card.markdown import SAMPLE, UNSEEN, one_line
+from acp.dataset.card.statistics import batches, row
+from acp.dataset.pictures import annotate
 
-PICTURE = "sample.jpg"
 MOST_W = 1600
 GAP = 8
 LONGEST = 48
@@ -69,9 +68,9 @@ def write_sample(folder: Path) -> None:
     """
     place = choose(folder)
     if place is None:
-        (folder / PICTURE).unlink(missing_ok=True)
+        (folder / SAMPLE).unlink(missing_ok=True)
         return
-    draw(row(folder, place.config, place.index)).save(folder / PICTURE, quality=90)
+    draw(row(folder, place.config, place.index)).save(folder / SAMPLE, quality=90)
 
 
 def draw(image_row: Mapping[str, Any]) -> Image.Image:
