@@ -16,8 +16,8 @@ from acp.core.config import Settings
 from acp.core.progress import Advance, silent
 from acp.core.seeds import rng
 from acp.core.types import Failure, Inventory, Layout, Scene, SceneGraph
-from acp.pipeline.llm_layouts import propose
 from acp.pipeline.planning.layout_checks import LayoutTask, Limits, defects, drawable, layout_task
+from acp.pipeline.planning.layout_llm import propose
 from acp.pipeline.planning.layout_sampler import propose_layouts
 
 DRAWS = 16

