@@ -39,15 +39,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from acp.clis.batch import score_geometry
-from acp.clis.deviations import paper_weights
 from acp.clis.features import features_of, pair_geometry
-from acp.clis.pairs import score_pairs
+from acp.clis.layout import Weights, paper_weights, score_geometry, score_pairs
 from acp.clis.predicates import holds as holds_of
 from acp.clis.predicates import sided
-from acp.clis.priors import Priors
-from acp.clis.references import priors_of_records
-from acp.clis.terms import Weights
+from acp.clis.priors import Priors, priors_of_records
 from acp.core.seeds import rng
 
 Array = npt.NDArray[np.float64]

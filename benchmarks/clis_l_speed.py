@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from acp.clis.chunks import BLOCK
-from acp.clis.features import Float64Array, PairFeatures, pair_features
-from acp.clis.pairs import PAPER_WEIGHTS, PairScores, score_pairs
-from acp.clis.reference_sets import ReferenceSets
+from acp.clis.features import PairFeatures, PairScores, pair_features
+from acp.clis.layout import BLOCK, PAPER_WEIGHTS, score_pairs
+from acp.clis.references import ReferenceSets
+from acp.core.types import Float64Array
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support import clis_rederivation as slow

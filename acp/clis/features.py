@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Float64Array = npt.NDArray[np.float64]
+from acp.core.types import Float64Array, IntArray
+
 AnyFloats = npt.NDArray[np.floating[Any]]
 Self = TypeVar("Self", bound="_Columns")
 
@@ -107,3 +108,18 @@ def _overlap(a: Float64Array, b: Float64Array, offset: Float64Array) -> Float64A
 
 def _ratio(top: Float64Array, bottom: Float64Array) -> Float64Array:
     return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """Scores of N pairs, at most 100, by the penalty also below 0; NaN without references.
+
+    `nearest` is the row of the priors that the percentile chose, -1 for none; size, distance and
+    direction are those against it.
+    """
+
+    total: Float64Array
+    size: Float64Array
+    distance: Float64Array
+    direction: Float64Array
+    nearest: IntArray

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.clis.references import load_priors, named_priors, reference_column
+from acp.clis.priors import load_priors, named_priors, reference_column
 from acp.clis.row_arrow import from_arrow, row_features, stored_row, to_table
 from acp.clis.row_checks import RowError, normal_row
 from acp.clis.rows import columns_of, row_list

@@ -10,12 +10,9 @@ from functools import cache
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from acp.core.boxes import xywh_to_xyxy
-from acp.core.types import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from acp.core.types import BoolArray, FloatArray
 
 PREDICATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

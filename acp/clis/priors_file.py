@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from acp.clis.features import PairGeometry
 from acp.core.errors import AcpError
+from acp.core.types import IntArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +27,6 @@ INFO, VECTORS = b"acp.priors", b"acp.vectors"
 GEOMETRY = ("subject_w", "subject_h", "object_w", "object_h", "dx", "dy")
 STATED, GEOMETRIC = "stated", "geometric"
 """Values of `source`: a relation that people or a parser stated, or one read off the boxes."""
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

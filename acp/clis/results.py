@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from acp.clis.batch import LayoutBatch, LayoutResults
-from acp.clis.features import Float64Array
+from acp.clis.layout import LayoutBatch, LayoutResults
 from acp.clis.priors import Priors
 from acp.clis.rows import RowColumns
 from acp.core.errors import AcpError
+from acp.core.types import Float64Array
 
 PARTS = ("size", "distance", "direction", "confidence")
 LAYOUT_SCORES = ("clis_l", *(f"clis_l_{part}" for part in PARTS))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acp.clis.row_images import stored_image
-from acp.clis.rows import Coded, IntArray, RowColumns, scorer_of
+from acp.clis.rows import Coded, RowColumns, scorer_of
+from acp.core.types import IntArray
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acp.clis.batch import LayoutBatch
+from acp.clis.layout import LayoutBatch
 from acp.clis.row_checks import RowError, normal_row
+from acp.core.types import Float64Array, IntArray
 
 Row = Mapping[str, Any]
-IntArray = npt.NDArray[np.int64]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

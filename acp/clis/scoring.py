@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from acp.clis.batch import VARIANTS, score_batch
-from acp.clis.references import PriorsLike, load_priors
+from acp.clis.layout import VARIANTS, score_batch
+from acp.clis.priors import PriorsLike, load_priors
 from acp.clis.results import clis_lists, explained, layout_lists, means, not_asked, priors_identity
 from acp.clis.rows import Row, RowColumns, columns_of, row_list
 from acp.core.errors import AcpError, did_you_mean

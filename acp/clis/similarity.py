@@ -14,8 +14,8 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from acp.clis.features import Float64Array
 from acp.core.errors import AcpError, MissingRequirementError
+from acp.core.types import Float64Array
 from acp.core.vocabulary import categories, resolve
 
 VECTORS = "category_vectors.npz"

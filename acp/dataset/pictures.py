@@ -14,10 +14,9 @@ import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from acp.annotations.showing import Shown, lines
-from acp.clis.features import Float64Array
 from acp.core.boxes import round_half_up
 from acp.core.errors import AcpError, MissingRequirementError, one_line
-from acp.core.types import ImageArray, MaskArray
+from acp.core.types import Float64Array, ImageArray, MaskArray
 
 Row = Mapping[str, Any]
 INK, SOFT, PAPER, EDGE = "#1f2328", "#59636e", "#ffffff", "#d1d9e0"

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from acp.clis.features import Float64Array
 from acp.clis.priors import Priors
 from acp.core.config import Settings
 from acp.core.errors import AcpError
 from acp.core.progress import Advance, silent
 from acp.core.seeds import derive_seed, rng
-from acp.core.types import Inventory, Scene
+from acp.core.types import Float64Array, Inventory, Scene
 from acp.core.vocabulary import Category, categories, nearest, resolve
 from acp.pipeline.planning.plausibility import Plausibility
 

@@ -13,12 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp.clis.batch import LayoutBatch, score_batch
 from acp.clis.density import density_scores
-from acp.clis.features import PairGeometry
-from acp.clis.pairs import PairScores
-from acp.clis.priors import Priors, default_priors
-from acp.clis.references import priors_of_records
+from acp.clis.features import PairGeometry, PairScores
+from acp.clis.layout import LayoutBatch, score_batch
+from acp.clis.priors import Priors, default_priors, priors_of_records
 from acp.core.vocabulary import categories
 
 Pair = tuple[float, float, float, float, float, float]

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acp.clis import batch as batches
-from acp.clis.batch import LayoutBatch, LayoutResults, score_batch
-from acp.clis.deviations import paper_weights
-from acp.clis.layout import score_layouts
-from acp.clis.pairs import PAPER_WEIGHTS, score_pairs
+from acp.clis import layout as batches
+from acp.clis.layout import (
+    PAPER_WEIGHTS,
+    LayoutBatch,
+    LayoutResults,
+    Weights,
+    paper_weights,
+    score_batch,
+    score_layouts,
+    score_pairs,
+)
 from acp.clis.predicates import INVERSES, PREDICATES, canonical, holds
-from acp.clis.priors import Priors, default_priors
-from acp.clis.references import priors_of_records
-from acp.clis.terms import Weights
+from acp.clis.priors import Priors, default_priors, priors_of_records
 from acp.core.types import FloatArray, Relation
 from support import clis_rederivation as slow
 

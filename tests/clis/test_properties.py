@@ -11,13 +11,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from acp.clis.batch import LayoutBatch, score_batch
-from acp.clis.features import PairFeatures, pair_features
-from acp.clis.pairs import PairScores, score_pairs
-from acp.clis.priors import Priors
-from acp.clis.reference_sets import ReferenceSets
-from acp.clis.references import priors_of_records
-from acp.clis.terms import Weights
+from acp.clis.features import PairFeatures, PairScores, pair_features
+from acp.clis.layout import LayoutBatch, Weights, score_batch, score_pairs
+from acp.clis.priors import Priors, priors_of_records
+from acp.clis.references import ReferenceSets
 from support import clis_rederivation as slow
 
 VARIANTS = ("paper", "reference")

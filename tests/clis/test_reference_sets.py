@@ -8,7 +8,7 @@ import pytest
 from acp.clis import score
 from acp.clis.priors import LEVELS, PREDICATES, Priors, default_priors, write_priors
 from acp.clis.priors_file import GEOMETRY
-from acp.clis.reference_sets import MOST_BACKED_OFF
+from acp.clis.references import MOST_BACKED_OFF
 from acp.clis.similarity import CategorySimilarity, fold_name, meaning, pack_vectors, weight_of
 from acp.core.errors import AcpError
 from acp.core.vocabulary import categories

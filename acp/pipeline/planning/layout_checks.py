@@ -8,10 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from acp.clis.features import Float64Array
-from acp.clis.predicates import BoolArray, canonical, holds
+from acp.clis.predicates import canonical, holds
 from acp.core.boxes import inside
-from acp.core.types import FloatArray, Inventory, Relation, SceneGraph
+from acp.core.types import BoolArray, Float64Array, FloatArray, Inventory, Relation, SceneGraph
 from acp.core.vocabulary import categories
 
 UPPER = frozenset({"air", "wall"})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from acp.clis.features import Float64Array
-from acp.core.types import FloatArray
+from acp.core.types import Float64Array, FloatArray
 from acp.pipeline.planning.layout_checks import LayoutTask
 
 NEAREST = (0.86, 0.96)

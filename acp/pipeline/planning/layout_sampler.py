@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from acp.clis.features import Float64Array
 from acp.clis.predicates import canonical
 from acp.clis.priors import Priors
-from acp.core.types import FloatArray, Relation
+from acp.core.types import Float64Array, FloatArray, Relation
 from acp.pipeline.planning.layout_checks import LayoutTask
 from acp.pipeline.planning.layout_framing import Arrangement, framed
 

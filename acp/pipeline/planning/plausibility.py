@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acp.clis.features import Float64Array
 from acp.clis.priors import Priors
+from acp.core.types import Float64Array
 from acp.core.vocabulary import Category
 
 THEMES: Mapping[str, tuple[str, ...]] = {
