@@ -54,7 +54,7 @@ ALIKE_BELOW = 1e-10
 ONE_IN = 50
 """The percentile: index floor(n_close / 50) of the totals in falling order, the 98th."""
 
-BLOCK = 1 << 13
+BLOCK = 1 << 14
 """So many couples of a candidate and a reference are compared at a time: they fit a cache."""
 
 TINY, HUGE = 1e-150, 1e150
@@ -245,7 +245,9 @@ def score_pairs(
             parts[:, some] = [np.where(valid, each, 0.0).sum(axis=1) / count for each in three]
             continue
         total = sum(share * part for share, part in zip(shares, three, strict=True))
-        place = _at_rank(np.where(valid, total, -np.inf), ranks[group[some]])
+        if not valid.all():
+            total = np.where(valid, total, -np.inf)
+        place = _at_rank(total, ranks[group[some]])
         line = np.arange(len(some))
         parts[:, some] = [each[line, place] for each in three]
         chosen[some] = couples[line if len(couples) > 1 else 0, place]
