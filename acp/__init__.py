@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from acp.api import Dataset as Dataset
     from acp.api import build as build
     from acp.api import build_priors as build_priors
-    from acp.api import score as score
+    from acp.backends.scoring import score as score
     from acp.clis.layout import score_layouts as score_layouts
     from acp.clis.priors import Priors as Priors
     from acp.core.errors import AcpError as AcpError
@@ -33,7 +33,7 @@ _PLACES = {
     "build": "acp.api",
     "build_priors": "acp.api",
     "load_recipe": "acp.pipeline.recipe",
-    "score": "acp.api",
+    "score": "acp.backends.scoring",
     "score_layouts": "acp.clis.layout",
 }
 __all__ = [

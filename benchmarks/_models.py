@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from acp.backends.base import RenderRequest
 from acp.backends.models.diffusion import generators
-from acp.clis.image_questions import instance_text
+from acp.clis.questions import instance_text
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.seeds import rng
 from acp.core.types import SceneGraph, SceneObject

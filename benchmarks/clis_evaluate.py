@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-import acp.clis
+import acp
 from acp.clis.priors import write_priors
-from acp.clis.row_arrow import from_arrow, to_table
-from acp.clis.rows import columns_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.clis_rederivation import Reference, pair_score
@@ -102,16 +100,6 @@ def fastest(work: Callable[[], Any], pairs: int) -> float:
     return min(times) / pairs * 1e6
 
 
-def stock_encoding(rows: list[dict[str, Any]]) -> float:
-    """Microseconds a pair that `evaluate`'s own `add_batch` needs to keep such rows."""
-    import evaluate
-
-    metric = evaluate.load(MODULE, keep_in_memory=True)
-    stripped = [{**row, "scorer": ""} for row in rows]
-    batch = {"predictions": stripped, "references": [None] * len(rows)}
-    return fastest(lambda: metric.features.encode_batch(batch), 2 * len(rows))
-
-
 def main() -> None:
     import evaluate
 
@@ -136,18 +124,8 @@ def main() -> None:
             options["variant"] = variant
             fast = fastest(lambda: metric.compute(predictions=rows, **options), pairs)
             print(f"compute, {variant:<10}      {fast:8.1f} us a pair, {slow / fast:6.1f} times")
-        plain = fastest(lambda: acp.clis.score(rows, priors=str(path)), pairs)
-        print(f"acp.clis.score, paper    {plain:8.1f} us a pair, {slow / plain:6.1f} times")
-    columns = columns_of(rows)
-    table = to_table(columns, [None] * count, images=True)
-    steps = {
-        "rows to columns": lambda: columns_of(rows),
-        "columns to Arrow": lambda: to_table(columns, [None] * count, images=True),
-        "Arrow to columns": lambda: from_arrow(table["predictions"]),
-    }
-    for name, work in steps.items():
-        print(f"  {name:<22} {fastest(work, pairs):8.2f} us a pair")
-    print(f"  evaluate's own encoding {stock_encoding(rows[:2000]):7.2f} us a pair (not used)")
+        plain = fastest(lambda: acp.score(rows, priors=str(path)), pairs)
+        print(f"acp.score, paper         {plain:8.1f} us a pair, {slow / plain:6.1f} times")
 
 
 if __name__ == "__main__":

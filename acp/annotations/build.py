@@ -19,10 +19,12 @@ from acp.annotations.geometric import PREDICATES, GeometricRows, Keeper, geometr
 from acp.annotations.reading import Notify, unheard
 from acp.annotations.relations import read_relations, read_visual_genome
 from acp.backends.base import LLM
+from acp.backends.models.embedding import SentenceEmbedder
 from acp.clis.features import pair_geometry
 from acp.clis.priors_file import GEOMETRIC, GEOMETRY, STATED, write_priors
 from acp.clis.similarity import pack_vectors
 from acp.core.errors import AcpError
+from acp.core.types import FloatArray
 
 Reader = Callable[[Sequence[Path], Notify], Annotations]
 FORMATS: Mapping[str, Reader] = {
@@ -95,10 +97,19 @@ def build_priors(
         "parser": parser,
         "counts": _counts(annotations, stated, geometric, keeper.seen),
     }
-    vectors = pack_vectors(_names(annotations.table, stated, geometric))
+    vectors = pack_vectors(_names(annotations.table, stated, geometric), embed)
     batches = _batches(annotations.table, stated, geometric, notify)
     count = write_priors(out, batches, info, vectors)
     return BuildReport(count, info, tuple(annotations.rejects.lines()))
+
+
+def embed(texts: Sequence[str]) -> FloatArray:
+    """Unit vectors (N, D) of N names, for priors.
+
+    Raises:
+        MissingRequirementError: the sentence embedder is not installed.
+    """
+    return SentenceEmbedder.load().encode_cached(texts)
 
 
 def check_writable(out: Path) -> None:

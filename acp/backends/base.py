@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from acp.clis.questions import CaptionRequest as CaptionRequest
+from acp.clis.questions import JudgeRequest as JudgeRequest
 from acp.core.config import Settings
 from acp.core.errors import Missing
 from acp.core.types import (
@@ -173,22 +175,6 @@ class Scorer(Backend):
         """Scores in the order of `requests`, 0-100."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaptionRequest:
-    """A question about an image (H, W, 3); the image belongs to the last of `messages`.
-
-    `box_xywhn` is the region that is asked about, None for the whole image. Captioners that read
-    the question find it there as well. `temperature` 0 asks for the likeliest answer.
-    """
-
-    image_rgb: ImageArray
-    messages: tuple[Mapping[str, str], ...]
-    seed: int
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    box_xywhn: tuple[float, float, float, float] | None = None
-
-
 class Captioner(Backend):
     """Image and question in, text out."""
 
@@ -203,21 +189,6 @@ class Captioner(Backend):
     @abstractmethod
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
         """Answers in the order of `requests`; each depends on its own request alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeRequest:
-    """How well `caption` agrees with `expected`; `messages` is the question in full.
-
-    A judge that reads no questions compares the two texts. `temperature` 0 asks for the likeliest
-    answer.
-    """
-
-    expected: str
-    caption: str
-    messages: tuple[Mapping[str, str], ...]
-    seed: int
-    temperature: float = 0.0
 
 
 class Judge(Backend):

@@ -18,9 +18,15 @@ from acp.backends.models.local_models import (
     model_info,
     model_keys,
 )
-from acp.clis.image_questions import ImageRequest, box_problem, boxes_of, crop_of, request_problem
-from acp.clis.image_results import combine_image
-from acp.clis.image_settings import ClisISettings
+from acp.clis.image import combine_image
+from acp.clis.questions import (
+    ClisISettings,
+    ImageRequest,
+    box_problem,
+    boxes_of,
+    crop_of,
+    request_problem,
+)
 from acp.core.types import Failure, ImageArray, ImageScores, ModelInfo
 
 WHO = "scorer 'clip'"

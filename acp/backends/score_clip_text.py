@@ -16,10 +16,8 @@ from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_ver
 from acp.backends.models.local_models import model_info
 from acp.backends.registry import make_backend
 from acp.backends.score_clip import Clip
-from acp.clis.image import caption_questions, plan_questions
-from acp.clis.image_questions import Question
-from acp.clis.image_results import JudgedBy, assemble
-from acp.clis.image_settings import ClisISettings, Prompts
+from acp.clis.image import JudgedBy, assemble, caption_questions, plan_questions
+from acp.clis.questions import ClisISettings, Prompts, Question
 from acp.core.cache import AnswerCache
 from acp.core.errors import Missing
 from acp.core.licences import strictest

@@ -11,7 +11,7 @@ from acp.backends.base import BackendOptions, Captioner, Judge, ScoreRequest
 from acp.backends.models.composite import Composite, image_request
 from acp.backends.registry import make_backend
 from acp.clis.image import score_images
-from acp.clis.image_settings import ClisISettings, Prompts
+from acp.clis.questions import ClisISettings, Prompts
 from acp.core.cache import AnswerCache
 from acp.core.licences import strictest
 from acp.core.types import Failure, ImageScores, ModelInfo

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from acp.backends.base import BackendOptions, Scorer, ScoreRequest
-from acp.clis.image_questions import image_hash
+from acp.clis.questions import image_hash
 from acp.core.seeds import rng
 from acp.core.types import Failure, ImageScores, ModelInfo
 

@@ -36,11 +36,11 @@ def score(
     """Score every row of a data set with CLIS and write rows and scores as a new one."""
     from datasets.utils import disable_progress_bars
 
-    from acp.clis.scoring import ScoreOptions
+    from acp.backends.scoring import score_options
     from acp.dataset.scored import score_data_set
 
     disable_progress_bars()
-    options = ScoreOptions.of(
+    options = score_options(
         priors=priors,
         variant=variant,
         components=[name.strip() for name in components.split(",") if name.strip()],

@@ -244,7 +244,8 @@ def score_pairs(
             count = sizes[group[some]]
             parts[:, some] = [np.where(valid, each, 0.0).sum(axis=1) / count for each in three]
             continue
-        total = sum(share * part for share, part in zip(shares, three, strict=True))
+        size, distance, direction = three
+        total = size * shares.size + distance * shares.distance + direction * shares.direction
         if not valid.all():
             total = np.where(valid, total, -np.inf)
         place = _at_rank(total, ranks[group[some]])

@@ -12,7 +12,7 @@ from functools import cache, cached_property, lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,8 @@ from acp.clis.features import PairFeatures, PairGeometry, features_of, pair_geom
 from acp.clis.predicates import INVERSES, PREDICATES, canonical
 from acp.clis.priors_file import PriorsTable, read_priors, write_priors
 from acp.clis.references import LEAST_REFERENCES, LEVELS, ReferenceFinder, ReferenceSets
-from acp.clis.row_checks import RowError
 from acp.clis.similarity import fold_name
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, RowError
 from acp.core.types import Float64Array
 
 __all__ = [
@@ -299,51 +298,25 @@ def _codes(columns: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[np.n
     return tuple(numbers), [np.array(each, dtype=np.int64) for each in codes]
 
 
-def reference_column(references: Any, rows: int) -> list[str | None]:
-    """What `evaluate` keeps beside each of `rows` rows to name the priors: a path, records as JSON
-    or nothing.
+def named_priors(references: Any, priors: PriorsLike = None) -> PriorsLike:
+    """The priors that a call of the metric names, by `references` or by `priors`.
 
     Args:
-        references: None; a path for all; one path or None a row; or relation records, as many as
-            there are.
+        references: None; a path, or a list of the same one; or a list of relation records.
+        priors: None, a path, records or `Priors`.
 
     Raises:
-        RowError: anything else.
+        AcpError: they name more than one, or `references` is something else.
     """
-    if references is None or not rows:
-        return [None] * rows
-    if isinstance(references, str | Path):
-        return [str(references)] * rows
-    given = list(references)
-    if given and all(isinstance(each, Mapping) for each in given):
-        return [json.dumps(given, default=_plain), *[None] * (rows - 1)]
-    if len(given) == rows and all(each is None or isinstance(each, str | Path) for each in given):
-        return [None if each is None else str(each) for each in given]
-    raise RowError(
-        "references: expected the path of a priors file (one for all, or one a row, "
-        f"{rows} in all) or relation records, got {len(given)}"
-        + (f" of {type(given[0]).__name__}" if given else "")
-    )
-
-
-def named_priors(column: Iterable[str | None], priors: PriorsLike) -> PriorsLike:
-    """The one that the rows and the call name.
-
-    Raises:
-        AcpError: they name more than one.
-    """
-    named = list(dict.fromkeys(each for each in column if each))
-    records = [record for each in named if each.startswith("[") for record in json.loads(each)]
-    paths = [each for each in named if not each.startswith("[")]
-    if priors is not None and not isinstance(priors, str | Path) and not named:
+    if references is None:
         return priors
-    paths += [] if priors is None else [str(priors)]
-    if len(set(paths)) + bool(records) > 1:
-        told = ", ".join([*dict.fromkeys(paths), *(["relation records"] if records else [])])
-        raise AcpError(f"priors: expected one, got {told}; give `priors` or `references`")
-    return paths[0] if paths else records or None
-
-
-def _plain(value: Any) -> Any:
-    """Numpy's numbers and arrays as JSON knows them."""
-    return value.tolist()
+    given = [references] if isinstance(references, str | Path) else list(references)
+    if given and all(isinstance(each, Mapping) for each in given):
+        found: PriorsLike = cast(Sequence[Mapping[str, Any]], given)
+    elif len(paths := {str(each) for each in given if isinstance(each, str | Path)}) == 1:
+        found = paths.pop()
+    else:
+        raise AcpError("references: expected the path of one priors file, or relation records")
+    if priors is not None and str(priors) != str(found):
+        raise AcpError("priors: expected one, got two; give `priors` or `references`")
+    return found

@@ -14,18 +14,283 @@ boxes are normalised or an image tells them.
 
 from __future__ import annotations
 
+import io
+import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
 
 from acp.clis.layout import LayoutBatch
-from acp.clis.row_checks import RowError, normal_row
-from acp.core.types import Float64Array, IntArray
+from acp.core.errors import RowError, one_line
+from acp.core.types import Failure, Float64Array, ImageArray, IntArray
+
+LONGEST_PATH = 200
+"""Longer ones are cut off in messages."""
+
+EXPECTED = 'a PIL image, an array (H, W, 3) of uint8, a path, {"bytes", "path"} or None'
+
+
+def is_image(value: Any) -> bool:
+    """Whether a value is an image in one of the ways above (its pixels are not looked at)."""
+    if isinstance(value, np.ndarray):
+        return value.dtype == np.uint8 and (value.ndim == 2 or value.shape[2:] in ((3,), (4,)))
+    if isinstance(value, Mapping):
+        content, path = value.get("bytes"), value.get("path")
+        return isinstance(content, bytes) or (content is None and isinstance(path, str | Path))
+    return isinstance(value, str | Path | Image.Image)
+
+
+def open_image(value: Any) -> Image.Image:
+    """The image of a row, not yet decoded.
+
+    Raises:
+        OSError: no such file, or no image in it, or one too large to be opened.
+    """
+    if isinstance(value, Image.Image):
+        return value
+    if isinstance(value, np.ndarray):
+        return Image.fromarray(value)
+    if isinstance(value, Mapping):
+        value = value["path"] if value.get("bytes") is None else io.BytesIO(value["bytes"])
+    try:
+        return Image.open(value)
+    except (Image.DecompressionBombError, ValueError) as error:
+        raise OSError(str(error)) from None
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise OSError(f"{error.strerror}: {_short(str(value))}") from None
+
+
+def _short(text: str) -> str:
+    """Of what was meant to be a path, and may be a whole image in base64."""
+    return repr(text if len(text) <= LONGEST_PATH else f"{text[:40]}...")
+
+
+def image_rgb(value: Any) -> ImageArray | Failure:
+    """The pixels of a row's image, (H, W, 3) uint8, or why it cannot be read."""
+    try:
+        with_profile = open_image(value)
+        return np.asarray(with_profile.convert("RGB"), dtype=np.uint8)
+    except UnidentifiedImageError:
+        return Failure("the image is in no known format")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return Failure(f"the image cannot be read: {one_line(error)}")
+
+
+def stored_image(value: Any) -> dict[str, Any] | None:
+    """The image as `datasets.Image` stores it, pixel for pixel.
+
+    A PIL image that was changed or made in memory, and an array, become a PNG; a file on disk is
+    read, since another process may score it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if value.get("bytes") is not None:
+            return {"bytes": value["bytes"], "path": value.get("path")}
+        value = value["path"]
+    if isinstance(value, str | Path):
+        return {"bytes": _content(Path(value)), "path": str(value)}
+    buffer = io.BytesIO()
+    open_image(value).save(buffer, format="PNG", compress_level=1)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _content(path: Path) -> bytes | None:
+    """None where nothing can be read: scoring tells why."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+LARGEST_NORMALISED = 10.0
+"""Boxes that reach further, in a row without width and height, are taken for pixels."""
+
+_BOXES = "expected 4 numbers [x, y, w, h]"
+
+
+def normal_row(row: Any, where: str) -> dict[str, Any]:
+    """The row with every key that scoring reads, in the shapes of `acp.clis.rows`.
+
+    Takes besides: objects and relations as lists of dicts; a relation whose subject or object is
+    a list of indices, which stands for all their pairs.
+
+    Raises:
+        RowError: anything else.
+    """
+    _check(isinstance(row, Mapping), where, "a dict", row)
+    objects = _objects(row.get("objects"), f"{where}.objects")
+    relations = _relations(row.get("relations"), len(objects["category"]), f"{where}.relations")
+    image = row.get("image")
+    _check(image is None or is_image(image), f"{where}.image", EXPECTED, image)
+    caption = row.get("caption")
+    _check(caption is None or isinstance(caption, str), f"{where}.caption", "a string", caption)
+    width, height = _size(row, objects["bbox"], image, where)
+    return {
+        "width": width,
+        "height": height,
+        "caption": str(caption or ""),
+        "objects": objects,
+        "relations": relations,
+        "image": image,
+        **{key: row[key] for key in ("clis_i", "scorer") if key in row},
+        "provenance": row["provenance"] if isinstance(row.get("provenance"), Mapping) else None,
+    }
+
+
+def _objects(value: Any, where: str) -> dict[str, list[Any]]:
+    found = _as_lists(value, ("category", "bbox"), ("attributes",), where)
+    names = [_string(name, f"{where}.category[{i}]") for i, name in enumerate(found["category"])]
+    boxes = [_box(box, f"{where}.bbox[{i}]") for i, box in enumerate(found["bbox"])]
+    phrases = found["attributes"]
+    if phrases is None:
+        phrases = [None] * len(names)
+    phrases = [
+        "" if phrase is None else _string(phrase, f"{where}.attributes[{i}]")
+        for i, phrase in enumerate(phrases)
+    ]
+    for key, values in (("bbox", boxes), ("attributes", phrases)):
+        if len(values) != len(names):
+            expected = f"as many as in category ({len(names)})"
+            raise RowError(f"{where}.{key}: expected {expected}, got {len(values)}")
+    return {"category": names, "bbox": boxes, "attributes": phrases}
+
+
+def _relations(value: Any, objects: int, where: str) -> dict[str, list[Any]]:
+    keys = ("subject", "predicate", "object")
+    if value is None:
+        return {key: [] for key in keys}
+    found = _as_lists(value, keys, (), where)
+    lengths = [len(found[key]) for key in keys]
+    if len(set(lengths)) > 1:
+        raise RowError(
+            f"{where}: expected subject, predicate and object of one length, got {lengths}"
+        )
+    triples = [
+        (subject, _string(predicate, f"{where}.predicate[{i}]"), other)
+        for i, (subjects, predicate, others) in enumerate(zip(*found.values(), strict=True))
+        for subject in _indices(subjects, objects, f"{where}.subject[{i}]")
+        for other in _indices(others, objects, f"{where}.object[{i}]")
+    ]
+    return {key: [triple[place] for triple in triples] for place, key in enumerate(keys)}
+
+
+def _as_lists(
+    value: Any, needed: Sequence[str], optional: Sequence[str], where: str
+) -> dict[str, Any]:
+    """A dict of lists, from one or from a list of dicts; None for an optional key that is not
+    there."""
+    if _is_list(value):
+        for i, item in enumerate(value):
+            _check(isinstance(item, Mapping), f"{where}[{i}]", "a dict", item)
+            for key in needed:
+                _check(key in item, f"{where}[{i}].{key}", "a value", None)
+        return {key: [item.get(key) for item in value] for key in (*needed, *optional)}
+    expected = f"a dict of lists with {', '.join(needed)}"
+    _check(isinstance(value, Mapping), where, expected, value)
+    for key in needed:
+        _check(_is_list(value.get(key)), f"{where}.{key}", "a list", value.get(key))
+    for key in optional:
+        given = value.get(key)
+        _check(given is None or _is_list(given), f"{where}.{key}", "a list", given)
+    return {key: value.get(key) for key in (*needed, *optional)}
+
+
+def _box(value: Any, where: str) -> list[float]:
+    if not _is_list(value):
+        raise RowError(f"{where}: {_BOXES}, got {_told(value)}")
+    if len(value) != 4:
+        raise RowError(f"{where}: {_BOXES}, got {len(value)}")
+    for place, number in enumerate(value):
+        _check(isinstance(number, Real), f"{where}[{place}]", "a number", number)
+    return [_float(number) for number in value]
+
+
+def _float(number: Any) -> float:
+    """Infinite where an integer is too large for it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _indices(value: Any, objects: int, where: str) -> list[int]:
+    if _is_list(value):
+        return [
+            index
+            for place, each in enumerate(value)
+            for index in _indices(each, objects, f"{where}[{place}]")
+        ]
+    if not isinstance(value, Integral) or not 0 <= int(value) < objects:
+        count = f"0 to {objects - 1}" if objects else "there are none"
+        raise RowError(f"{where}: expected an index of objects ({count}), got {_told(value)}")
+    return [int(value)]
+
+
+def _size(
+    row: Mapping[str, Any], boxes: Sequence[Sequence[float]], image: Any, where: str
+) -> tuple[float, float]:
+    given = {key: row.get(key) for key in ("width", "height")}
+    if all(value is None for value in given.values()):
+        return _size_otherwise(boxes, image, where)
+    for key, value in given.items():
+        fits = isinstance(value, Real) and 0 < _float(value) < math.inf
+        _check(fits, f"{where}.{key}", "a number above 0", value)
+    return float(given["width"] or 0), float(given["height"] or 0)
+
+
+def _size_otherwise(
+    boxes: Sequence[Sequence[float]], image: Any, where: str
+) -> tuple[float, float]:
+    """Of the image where there is one, else 1: the boxes are normalised."""
+    if image is not None:
+        try:
+            width, height = open_image(image).size
+        except OSError as error:
+            raise RowError(f"{where}: width and height are missing, and {error}") from None
+        return float(width), float(height)
+    reach = max((abs(side) for box in boxes for side in box if math.isfinite(side)), default=0)
+    if reach > LARGEST_NORMALISED:
+        raise RowError(
+            f"{where}: expected width and height beside boxes in pixels, or normalised boxes; got "
+            f"neither (a box reaches {reach:g})"
+        )
+    return 1.0, 1.0
+
+
+def _string(value: Any, where: str) -> str:
+    _check(isinstance(value, str), where, "a string", value)
+    return str(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _check(holds: bool, where: str, expected: str, value: Any) -> None:
+    if not holds:
+        raise RowError(f"{where}: expected {expected}, got {_told(value)}")
+
+
+def _told(value: Any) -> str:
+    """A value in an error message: type and, where short, the value."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, np.ndarray):
+        return f"an array {value.shape} of {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 40 else type(value).__name__
+
 
 Row = Mapping[str, Any]
 
@@ -131,7 +396,7 @@ def columns_of(rows: Sequence[Row], name: str = "rows") -> RowColumns:
     >>> columns_of([{**row, "objects": {"category": ["dog"], "bbox": [[0, 0, 1]]}}])
     Traceback (most recent call last):
     ...
-    acp.clis.row_checks.RowError: rows[0].objects.bbox[0]: expected 4 numbers [x, y, w, h], got 3
+    acp.core.errors.RowError: rows[0].objects.bbox[0]: expected 4 numbers [x, y, w, h], got 3
     """
     found = _columns(rows)
     if found is None:  # something is wrong, or written in another way: row by row, with care
@@ -212,7 +477,7 @@ def scorer_of(row: Row) -> str:
 
 
 def _images(rows: Sequence[Row]) -> list[Any]:
-    from acp.clis.row_images import is_image
+    from acp.clis.rows import is_image
 
     images = [row.get("image") for row in rows]
     _demand(all(is_image(image) for image in images if image is not None))
@@ -237,3 +502,39 @@ def _strings(values: Iterable[Any]) -> list[str]:
 def _demand(holds: bool | npt.NDArray[np.bool_]) -> None:
     if not np.all(holds):
         raise ValueError
+
+
+def row_features() -> dict[str, Any]:
+    """What `evaluate` keeps of a row, as features of `datasets`; float64, so that no score changes
+    by being kept."""
+    from datasets import Image, List, Value
+
+    text, number, index = Value("string"), Value("float64"), Value("int64")
+    return {
+        "width": number,
+        "height": number,
+        "caption": text,
+        "objects": {
+            "category": List(text),
+            "attributes": List(text),
+            "bbox": List(List(number, length=4)),
+        },
+        "relations": {"subject": List(index), "predicate": List(text), "object": List(index)},
+        "image": Image(decode=False),
+        "clis_i": number,
+        "scorer": text,
+    }
+
+
+def stored(rows: Any, name: str = "predictions") -> list[dict[str, Any]]:
+    """Rows as `row_features` has them.
+
+    Raises:
+        RowError: what was expected of a row, what was given and where.
+    """
+    found = []
+    for place, row in enumerate(row_list(rows, name)):
+        kept = normal_row(row, f"{name}[{place}]")
+        kept |= {"image": stored_image(kept["image"]), "scorer": scorer_of(row)}
+        found.append({key: kept.get(key) for key in row_features()})
+    return found

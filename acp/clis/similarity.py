@@ -7,7 +7,7 @@ priors file that has them: a score needs no model and no torch, and is the same 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acp.core.errors import AcpError, MissingRequirementError
-from acp.core.types import Float64Array
+from acp.core.types import Float64Array, FloatArray
 from acp.core.vocabulary import categories, resolve
 
 VECTORS = "category_vectors.npz"
@@ -97,17 +97,20 @@ def meaning(folded: str) -> str:
         return folded
 
 
-def pack_vectors(names: Iterable[str]) -> bytes:
+def pack_vectors(names: Iterable[str], embed: Callable[[Sequence[str]], FloatArray]) -> bytes:
     """Vectors of those folded names that the package has none for; empty if there are none, or
-    where the sentence embedder is not installed."""
-    from acp.backends.models.embedding import SentenceEmbedder
+    where what `embed` needs is not installed.
 
+    Args:
+        names: as they come.
+        embed: N texts in, unit vectors (N, D) out.
+    """
     known = set(_packaged()[0])
     unknown = sorted({meaning(fold_name(name)) for name in names} - known)
     if not unknown:
         return b""
     try:
-        vectors = SentenceEmbedder.load().encode_cached(unknown)
+        vectors = embed(unknown)
     except MissingRequirementError:
         return b""
     return packed(unknown, vectors)

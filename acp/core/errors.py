@@ -22,6 +22,10 @@ class MissingRequirementError(AcpError):
     """A package or an asset that a backend needs is not there."""
 
 
+class RowError(AcpError, ValueError):
+    """A row that cannot be scored because it is not a row: a missing key, a wrong shape or type."""
+
+
 class ToldElsewhereError(AcpError):
     """An error that another rank has told already; this one ends without a word."""
 

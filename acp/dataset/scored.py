@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.clis.results import IMAGE_SCORES, LAYOUT_SCORES, SAME, means
-from acp.clis.row_checks import RowError, normal_row
-from acp.clis.rows import Row, columns_of
-from acp.clis.scoring import ScoreOptions, score_columns
-from acp.core.errors import AcpError
+from acp.clis.rows import Row, columns_of, normal_row
+from acp.clis.score import IMAGE_SCORES, LAYOUT_SCORES, SAME, ScoreOptions, means, score_columns
+from acp.core.errors import AcpError, RowError
 from acp.core.files import sha256
 from acp.dataset.pictures import plot_scores
 from acp.dataset.score_tables import open_tables, rows_of
@@ -139,7 +137,7 @@ def _count(scored: Scored) -> int:
 
 
 def score_rows(rows: Sequence[Row], options: ScoreOptions, first: int = 0) -> dict[str, Any]:
-    """`acp.clis.score`, but a row that is none is unscored with the reason."""
+    """`score_columns`, but a row that is none is unscored with the reason."""
     wrong: dict[int, str] = {}
     try:
         columns = columns_of(rows, "row")

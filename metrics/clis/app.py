@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-import acp.clis
+import acp
 from acp.backends.registry import backend_class
 from acp.clis.predicates import PREDICATES
 from acp.clis.rows import columns_of
@@ -89,10 +89,10 @@ def _index(value: Any) -> Any:
 
 
 def score_row(row: Mapping[str, Any], variant: str, with_image: bool) -> dict[str, Any]:
-    """The result of `acp.clis.score` for one row, explained."""
+    """The result of `acp.score` for one row, explained."""
     components = ["layout", "image"] if with_image else ["layout"]
     backend = "embedded" if with_image else None
-    return acp.clis.score(
+    return acp.score(
         [row],
         variant=variant,
         components=components,

@@ -1,14 +1,15 @@
-"""CLIS as a module of `evaluate`: it keeps rows, and `acp.clis` scores them."""
+"""CLIS as a module of `evaluate`."""
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
 import evaluate
+from datasets import Features
 
-from acp.clis import kept_rows  # From: auto-cherry-picker
+from acp.backends.scoring import score, score_options  # From: auto-cherry-picker
+from acp.clis.priors import named_priors
+from acp.clis.rows import row_features, stored
 
 _DESCRIPTION = """\
 CLIS scores generated images with boxes, and layouts before any image is made. CLIS-L compares the
@@ -32,8 +33,7 @@ Args:
         `objects` (`category`, `bbox` [x, y, w, h], optional `attributes`), `relations` (`subject`,
         `predicate`, `object`), optional `caption` and `image`. Boxes are pixels, or shares of the
         image with width = height = 1.
-    references: the priors, in place of `priors`: a path (or one a row, all the same), or a list of
-        relation records.
+    references: the priors, in place of `priors`: a path, or a list of relation records.
     priors: a file of `acp priors build`; those inside the package if none is named.
     components: of "layout" and "image"; the default is ["layout"], which needs no model.
     variant: of CLIS-L: "paper" (default), "reference" or "acp".
@@ -62,115 +62,48 @@ Examples:
 
 
 class Clis(evaluate.Metric):  # type: ignore[misc]
-    """Keeps rows as Arrow columns: `evaluate`'s own walk through nested values costs far more than
-    the scoring."""
-
-    writer: Any
-    file_paths: Any
-    filelocks: Any
-    filelock: Any
-    cache_file_name: Any
-    _images_are_wanted = True
+    """Scores rows: those given to `compute` at once, those of `add` and `add_batch` later."""
 
     def _info(self) -> evaluate.MetricInfo:
-        info = evaluate.MetricInfo(
+        return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=kept_rows.row_features(),
+            features=Features({"predictions": row_features()}),
             homepage="https://arxiv.org/abs/2406.20085",
             license="Apache-2.0",
             reference_urls=["https://arxiv.org/abs/2406.20085"],
         )
-        info.format = "arrow"  # columns for `_compute`; the constructor knows flat features alone
-        return info
 
     def compute(
-        self, *, predictions: Any = None, references: Any = None, **kwargs: Any
+        self, *, predictions: Any = None, references: Any = None, **options: Any
     ) -> dict[str, Any] | None:
         """Scores of the rows given here and of those added before.
 
         Raises:
             AcpError: rows, priors or options that are not what was expected.
         """
-        alone = predictions is None
-        options = kept_rows.check_options(references, alone=alone, **kwargs)
-        self._images_are_wanted = "image" in options["components"]
-        kept = None if alone else references
-        try:
-            return super().compute(predictions=predictions, references=kept, **options)
-        except kept_rows.RowError:
-            raise
-        except BaseException:
-            self._let_go()
-            raise
-        finally:
-            self._images_are_wanted = True
+        options["priors"] = named_priors(references, options.get("priors"))
+        score_options(**options)  # before rows are kept for nothing
+        if predictions is not None and self.writer is None and self.num_process == 1:
+            return self._compute(predictions, **options)
+        return super().compute(predictions=predictions and stored(predictions), **options)
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
-        """Keep rows to be scored by `compute`.
+        """Keep rows to be scored by `compute`, which is told of `references`.
 
         Raises:
             AcpError: what was expected of a row, what was given and where.
         """
-        if kwargs:
-            raise TypeError(f"add_batch takes predictions and references, not {', '.join(kwargs)}")
-        table = kept_rows.keep_rows(predictions, references, images=self._images_are_wanted)
-        self._open()
-        self.writer.write_examples_on_file()  # what `add` gave comes first
-        self.writer.write_table(table, writer_batch_size=max(1, len(table)))
+        super().add_batch(predictions=stored(predictions), **kwargs)
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """Keep one row to be scored by `compute`.
+        """Keep one row to be scored by `compute`, which is told of `references`.
 
         Raises:
             AcpError: what was expected of the row, what was given and where.
         """
-        if kwargs:
-            raise TypeError(f"add takes prediction and reference, not {', '.join(kwargs)}")
-        example = kept_rows.keep_row(prediction, reference)
-        self._open()
-        self.writer.write(example)
+        super().add(prediction=stored([prediction], "prediction")[0], **kwargs)
 
-    def _open(self) -> None:
-        if self.writer is None:
-            self.selected_feature_format = self.features
-            self._init_writer()
-
-    def _compute(
-        self,
-        predictions: Any,
-        references: Any,
-        priors: Any = None,
-        components: Any = None,
-        variant: str | None = None,
-        min_similarity: float | None = None,
-        explain: bool | None = None,
-        captioner: Any = None,
-        judge: Any = None,
-        image_settings: Any = None,
-        layout_weight: float | None = None,
-    ) -> dict[str, Any]:
-        options = {
-            "priors": priors,
-            "components": components,
-            "variant": variant,
-            "min_similarity": min_similarity,
-            "explain": explain,
-            "captioner": captioner,
-            "judge": judge,
-            "image_settings": image_settings,
-            "layout_weight": layout_weight,
-        }
-        return kept_rows.score_kept(predictions, references, options)
-
-    def _let_go(self) -> None:
-        """After a failure: no lock and no file of the rows stays."""
-        self.writer = self.data = None
-        for path in self.file_paths or filter(None, [self.cache_file_name]):
-            with contextlib.suppress(OSError):
-                Path(path).unlink(missing_ok=True)
-        for lock in [*(self.filelocks or []), self.filelock]:
-            if lock is not None:
-                lock.release()
-        self.file_paths = self.filelocks = self.filelock = self.cache_file_name = None
+    def _compute(self, predictions: Any, **options: Any) -> dict[str, Any]:
+        return score(predictions, **options)

@@ -17,7 +17,7 @@ from acp.backends.captioner_transformers import TransformersCaptioner
 from acp.backends.judge_llm import TransformersJudge
 from acp.backends.models.box_conventions import CONVENTIONS
 from acp.clis.image import ImageRequest, plan_questions
-from acp.clis.image_settings import ClisISettings, Prompts
+from acp.clis.questions import ClisISettings, Prompts
 from support.tiny_models import save_llm, save_vlm
 from support.tiny_vision import (
     QWEN_TOKENS,

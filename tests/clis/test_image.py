@@ -30,7 +30,7 @@ from acp.clis.image import (
     check_same_judges,
     score_images,
 )
-from acp.clis.image_questions import box_problem, box_text, crop_of
+from acp.clis.questions import box_problem, box_text, crop_of
 from acp.core.cache import AnswerCache, answer_key
 from acp.core.errors import AcpError
 from acp.core.types import ImageScores, SceneGraph, SceneObject

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acp.clis import score
+from acp.annotations.build import embed
+from acp.backends.scoring import score
 from acp.clis.priors import LEVELS, PREDICATES, Priors, default_priors, write_priors
 from acp.clis.priors_file import GEOMETRY
 from acp.clis.references import MOST_BACKED_OFF
@@ -172,9 +173,9 @@ def test_a_similarity_does_not_depend_on_the_list() -> None:
 
 
 def test_vectors_of_other_names_travel_with_the_file(tmp_path: Path) -> None:
-    assert pack_vectors(["dog", "zebra"]) == b""
-    vectors = pack_vectors(["quadcopter drone", "dog"])
-    assert vectors == pack_vectors(["dog", "quadcopter drone"])
+    assert pack_vectors(["dog", "zebra"], embed) == b""
+    vectors = pack_vectors(["quadcopter drone", "dog"], embed)
+    assert vectors == pack_vectors(["dog", "quadcopter drone"], embed)
     rows: list[Row] = [("quadcopter drone", "above", "dog", "stated")]
     priors = priors_of(tmp_path / "own.parquet", rows, vectors)
     found = CategorySimilarity(["airplane"], vectors).to("quadcopter drone")

@@ -11,8 +11,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
-import acp.clis
-from acp.clis.scoring import ScoreOptions
+import acp
+from acp.backends.scoring import score_options
+from acp.clis.score import ScoreOptions
 from acp.core.errors import AcpError
 from acp.dataset.scored import score_data_set
 
@@ -25,12 +26,12 @@ def test_a_built_data_set_is_scored(built: Path, tmp_path: Path) -> None:
     scored = load_dataset(str(out), split="train")
     rows = load_dataset(str(built), "raw", split="train")
     assert len(scored) == len(rows) == summary["rows"]
-    assert scored["clis_l"] == acp.clis.score(list(rows))["clis_l"]
+    assert scored["clis_l"] == acp.score(list(rows))["clis_l"]
     assert scored["clis_l_before"] == rows["clis_l"]
     assert scored["objects"] == rows["objects"]
     assert scored["image"][0].tobytes() == rows["image"][0].tobytes()
     assert scored.features["objects"] == rows.features["objects"]
-    assert summary["mean_clis_l"] == pytest.approx(acp.clis.score(list(rows))["mean_clis_l"])
+    assert summary["mean_clis_l"] == pytest.approx(acp.score(list(rows))["mean_clis_l"])
     assert json.loads((out / "scores.json").read_text()) == summary
     with PillowImage.open(out / "scores.png") as picture:
         assert min(picture.size) > 200
@@ -78,7 +79,7 @@ def test_an_image_folder_has_the_size_of_its_images(tmp_path: Path) -> None:
     rows = [{**a, **b, "width": 320, "height": 240} for a, b in zip(ROWS, RELATED, strict=True)]
     for row in rows:
         row["objects"] = {**row["objects"], "category": ["dog", "cat"]}
-    assert scored["clis_l"] == pytest.approx(acp.clis.score(rows)["clis_l"])
+    assert scored["clis_l"] == pytest.approx(acp.score(rows)["clis_l"])
     assert scored["image"][2].size == (320, 240)
     assert isinstance(scored.features["image"], Image)
     assert not (out / "scores.png").exists()
@@ -206,13 +207,13 @@ def test_the_command_tells_means_and_reasons(built: Path, tmp_path: Path) -> Non
 
 
 def test_images_are_scored_too(built: Path, tmp_path: Path) -> None:
-    from acp.clis.image_rows import backends
+    from acp.backends.scoring import backends
 
     try:
         backends("embedded", "embedded")
     except AcpError as error:
         pytest.skip(str(error))
-    options = ScoreOptions.of(components=["layout", "image"], captioner="embedded")
+    options = score_options(components=["layout", "image"], captioner="embedded")
     with pytest.warns(UserWarning, match="8 rows carry CLIS-I of"):
         summary = score_data_set(str(built), tmp_path / "out", options, config="raw")
     scored = load_dataset(str(tmp_path / "out"), split="train")

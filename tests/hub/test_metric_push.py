@@ -71,9 +71,9 @@ print(type(metric).__module__.split(".")[2], metric.compute(predictions=[{ROW!r}
 
 
 def test_evaluate_loads_and_scores_it_then_offline_too(hub: Hub, tmp_path: Path) -> None:
-    import acp.clis
+    import acp
 
-    expected = f"acp--clis {acp.clis.score([ROW])['clis_l'][0]}"
+    expected = f"acp--clis {acp.score([ROW])['clis_l'][0]}"
     asked = len(hub.requests)
     for more in ({}, {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}):
         ran = hub.run(LIGHT + LOAD, tmp_path, "{}", token=None, **more)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import acp.clis
+import acp
 from acp.clis.priors import write_priors
+from acp.clis.score import merge
 from acp.clis.similarity import fold_name
 from acp.core.errors import AcpError
 from support.clis_rederivation import Reference, Score, confidence, image_score, pair_score
@@ -154,7 +155,7 @@ def test_the_reference_variant_is_exact_through_evaluate(
 def test_the_result_is_that_of_the_plain_function(priors_file: Path) -> None:
     rows = make_rows(7)
     options: dict[str, Any] = {"priors": str(priors_file), "explain": True}
-    assert load().compute(predictions=rows, **options) == acp.clis.score(rows, **options)
+    assert load().compute(predictions=rows, **options) == acp.score(rows, **options)
 
 
 def test_rows_given_one_by_one_in_batches_and_at_once(priors_file: Path) -> None:
@@ -167,7 +168,7 @@ def test_rows_given_one_by_one_in_batches_and_at_once(priors_file: Path) -> None
     metric.add_batch(predictions=[])
     assert len(metric) == 7
     mixed = metric.compute(predictions=rows[7:], priors=str(priors_file))
-    assert mixed == acp.clis.score(rows, priors=priors_file) | {"priors": mixed["priors"]}
+    assert mixed == acp.score(rows, priors=priors_file) | {"priors": mixed["priors"]}
     assert metric.compute(predictions=rows, priors=str(priors_file)) == mixed
 
 
@@ -182,7 +183,7 @@ def test_no_rows(in_memory: bool) -> None:
 def test_kept_in_memory(priors_file: Path) -> None:
     rows = make_rows(3)
     result = load(keep_in_memory=True).compute(predictions=rows, priors=str(priors_file))
-    assert result == acp.clis.score(rows, priors=str(priors_file))
+    assert result == acp.score(rows, priors=str(priors_file))
 
 
 def test_what_has_no_score_is_none_with_a_reason() -> None:
@@ -331,14 +332,14 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
 
 def test_results_of_different_makers_are_not_merged(priors_file: Path) -> None:
     rows = make_rows(6)
-    first, second = (acp.clis.score(part, priors=priors_file) for part in (rows[:2], rows[2:]))
-    assert acp.clis.merge([first, second]) == acp.clis.score(rows, priors=priors_file)
+    first, second = (acp.score(part, priors=priors_file) for part in (rows[:2], rows[2:]))
+    assert merge([first, second]) == acp.score(rows, priors=priors_file)
     with pytest.raises(AcpError, match="variant: results with 'paper' and with 'reference'"):
-        acp.clis.merge([first, acp.clis.score(rows, priors=priors_file, variant="reference")])
+        merge([first, acp.score(rows, priors=priors_file, variant="reference")])
     with pytest.raises(AcpError, match="judge: results with 'a@1' and with 'b@1' are not compara"):
-        acp.clis.merge([first | {"judge": "a@1"}, second | {"judge": "b@1"}])
+        merge([first | {"judge": "a@1"}, second | {"judge": "b@1"}])
     with pytest.raises(AcpError, match="no results"):
-        acp.clis.merge([])
+        merge([])
 
 
 def test_rows_of_a_built_data_set_are_taken_as_they_are(built: Path) -> None:
@@ -352,7 +353,7 @@ def test_rows_of_a_built_data_set_are_taken_as_they_are(built: Path) -> None:
 
 
 def test_image_and_layout_together() -> None:
-    from acp.clis.image_rows import backends
+    from acp.backends.scoring import backends
 
     try:
         backends("embedded", "embedded")
@@ -424,7 +425,7 @@ def test_two_processes_share_their_rows(priors_file: Path, tmp_path: Path) -> No
     first, second = (worker.communicate(timeout=100)[0] for worker in workers)
     assert [worker.returncode for worker in workers] == [0, 0]
     assert json.loads(second) is None
-    expected = acp.clis.score(rows, priors=str(priors_file))
+    expected = acp.score(rows, priors=str(priors_file))
     assert json.loads(first) == json.loads(json.dumps(expected))
     assert not list(tmp_path.rglob("*.arrow"))
 
@@ -449,8 +450,8 @@ import json, sys
 import evaluate
 rows = json.load(open("rows.json"))
 result = evaluate.load({MODULE!r}).compute(predictions=rows)
-import acp.clis
-assert acp.clis.score(rows) == result
+import acp
+assert acp.score(rows) == result
 assert not any(name in sys.modules for name in Blocked.names)
 print(result["unscored_clis_l"])
 """
@@ -517,7 +518,7 @@ def test_the_card_is_that_of_a_space() -> None:
     assert front["sdk"] == "gradio"
     assert {"evaluate", "metric"} <= set(front["tags"])
     assert (Path(MODULE) / front["app_file"]).is_file()
-    result = acp.clis.score([])
+    result = acp.score([])
     for name in result:
         assert name.startswith(("mean_", "unscored_")) or f"`{name}`" in text, name
 

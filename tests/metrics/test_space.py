@@ -75,10 +75,10 @@ def client(space: str) -> Any:
 
 
 def test_a_layout_as_json_is_scored(space: str) -> None:
-    import acp.clis
+    import acp
 
     found = client(space).predict(json.dumps(ROW), "paper", api_name="/score_json")
-    assert found["clis_l"] == pytest.approx(acp.clis.score([ROW])["clis_l"])
+    assert found["clis_l"] == pytest.approx(acp.score([ROW])["clis_l"])
     assert found["explanation"][0][0]["nearest"]["predicate"] == "next to"
 
 
@@ -103,7 +103,7 @@ def test_the_tables_are_scored(space: str) -> None:
 
 
 def test_an_image_is_scored_too(space: str, tmp_path: Path) -> None:
-    from acp.clis.image_rows import backends
+    from acp.backends.scoring import backends
     from acp.core.errors import AcpError
 
     try:
@@ -282,7 +282,7 @@ BUTTON = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() 
 def test_a_browser_draws_a_box_and_scores_the_layout(
     space: str, pushed: Path, browser: Browser
 ) -> None:
-    import acp.clis
+    import acp
 
     (example,) = re.findall(r"^EXAMPLE = (\{.*?^\})", (pushed / "app.py").read_text(), re.M | re.S)
     browser.send("Page.navigate", url=space)
@@ -300,7 +300,7 @@ def test_a_browser_draws_a_box_and_scores_the_layout(
     x, y, width, height = browser.place(BUTTON)
     browser.click(x + width / 2, y + height / 2)
     shown = browser.wait("(document.body.innerText.match(/CLIS-L (-?[0-9.]+)/) || [])[1]")
-    expected = acp.clis.score([ast.literal_eval(example)])["clis_l"][0]
+    expected = acp.score([ast.literal_eval(example)])["clis_l"][0]
     assert shown == f"{expected:.1f}"
     browser.wait("document.body.innerText.includes('here | reference')")
     folder = os.environ.get("ACP_SCREENSHOTS")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from acp.backends.base import Backend, Scorer, ScoreRequest
-from acp.clis.image_questions import ImageRequest, instance_text
+from acp.clis.questions import ImageRequest, instance_text
 from acp.core.boxes import xywh_px_to_xywhn
 from acp.core.errors import Missing
 

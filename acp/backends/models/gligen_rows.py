@@ -9,7 +9,7 @@ from typing import Any
 
 from acp.backends.base import RenderRequest
 from acp.backends.models.prompt_windows import token_counts, windows
-from acp.clis.image_questions import instance_text
+from acp.clis.questions import instance_text
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.types import Failure, FloatArray
 
