@@ -8,7 +8,11 @@ from typing import Any
 
 from acp.backends.base import Backend, Captioner, Judge
 from acp.backends.registry import make_backend
+from acp.clis.priors import load_priors
+from acp.clis.priors import named_priors as named_priors
 from acp.clis.rows import Row, columns_of, row_list
+from acp.clis.rows import row_features as row_features
+from acp.clis.rows import stored as stored
 from acp.clis.score import ScoreOptions, score_columns
 from acp.core.errors import AcpError, MissingRequirementError
 
@@ -24,6 +28,11 @@ def score_options(**options: Any) -> ScoreOptions:
         return checked
     captioner, judge = backends(checked.captioner, checked.judge)
     return replace(checked, captioner=captioner, judge=judge)
+
+
+def check_options(**options: Any) -> None:
+    """Raises AcpError for options of `score` that it would refuse, wrong priors too."""
+    load_priors(score_options(**options).priors)
 
 
 def score(rows: Iterable[Row], **options: Any) -> dict[str, Any]:

@@ -302,7 +302,7 @@ def named_priors(references: Any, priors: PriorsLike = None) -> PriorsLike:
     """The priors that a call of the metric names, by `references` or by `priors`.
 
     Args:
-        references: None; a path, or a list of the same one; or a list of relation records.
+        references: None; a path, or a list of the same one and None; or a list of relation records.
         priors: None, a path, records or `Priors`.
 
     Raises:
@@ -310,7 +310,8 @@ def named_priors(references: Any, priors: PriorsLike = None) -> PriorsLike:
     """
     if references is None:
         return priors
-    given = [references] if isinstance(references, str | Path) else list(references)
+    whole = [references] if isinstance(references, str | Path) else references
+    given = [each for each in whole if each is not None]
     if given and all(isinstance(each, Mapping) for each in given):
         found: PriorsLike = cast(Sequence[Mapping[str, Any]], given)
     elif len(paths := {str(each) for each in given if isinstance(each, str | Path)}) == 1:

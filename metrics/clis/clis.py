@@ -7,9 +7,7 @@ from typing import Any
 import evaluate
 from datasets import Features
 
-from acp.backends.scoring import score, score_options  # From: auto-cherry-picker
-from acp.clis.priors import named_priors
-from acp.clis.rows import row_features, stored
+from acp.backends import scoring  # From: auto-cherry-picker
 
 _DESCRIPTION = """\
 CLIS scores generated images with boxes, and layouts before any image is made. CLIS-L compares the
@@ -64,12 +62,15 @@ Examples:
 class Clis(evaluate.Metric):  # type: ignore[misc]
     """Scores rows: those given to `compute` at once, those of `add` and `add_batch` later."""
 
+    _references: Any = None
+    """What `add` and `add_batch` named, until `compute`."""
+
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=Features({"predictions": row_features()}),
+            features=Features({"predictions": scoring.row_features()}),
             homepage="https://arxiv.org/abs/2406.20085",
             license="Apache-2.0",
             reference_urls=["https://arxiv.org/abs/2406.20085"],
@@ -83,27 +84,31 @@ class Clis(evaluate.Metric):  # type: ignore[misc]
         Raises:
             AcpError: rows, priors or options that are not what was expected.
         """
-        options["priors"] = named_priors(references, options.get("priors"))
-        score_options(**options)  # before rows are kept for nothing
+        references = self._references if references is None else references
+        options["priors"] = scoring.named_priors(references, options.get("priors"))
+        scoring.check_options(**options)  # before anything is done for nothing
         if predictions is not None and self.writer is None and self.num_process == 1:
             return self._compute(predictions, **options)
-        return super().compute(predictions=predictions and stored(predictions), **options)
+        self._references = None
+        return super().compute(predictions=predictions, **options)
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
-        """Keep rows to be scored by `compute`, which is told of `references`.
+        """Keep rows to be scored by `compute`; `references` may name the priors.
 
         Raises:
             AcpError: what was expected of a row, what was given and where.
         """
-        super().add_batch(predictions=stored(predictions), **kwargs)
+        super().add_batch(predictions=scoring.stored(predictions), **kwargs)
+        self._references = self._references if references is None else references
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """Keep one row to be scored by `compute`, which is told of `references`.
+        """Keep one row to be scored by `compute`; `reference` may name the priors.
 
         Raises:
             AcpError: what was expected of the row, what was given and where.
         """
-        super().add(prediction=stored([prediction], "prediction")[0], **kwargs)
+        super().add(prediction=scoring.stored([prediction], "prediction")[0], **kwargs)
+        self._references = self._references if reference is None else reference
 
     def _compute(self, predictions: Any, **options: Any) -> dict[str, Any]:
-        return score(predictions, **options)
+        return scoring.score(predictions, **options)

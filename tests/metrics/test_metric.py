@@ -287,7 +287,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"priors": "nowhere.parquet"}, "nowhere.parquet: no such priors file"),
     ({"priors": 7}, "priors: expected a path, relation records or None, got int"),
     ({"priors": [{"subject": "dog"}]}, "priors[0].predicate: expected a string, got None"),
-    ({"references": []}, "references: expected the path of a priors file"),
+    ({"references": []}, "references: expected the path of one priors file"),
     ({"min_similarity": 2}, "min_similarity: expected a number from 0 to 1, got 2"),
     ({"components": ["image"]}, "captioner: the component 'image' needs one"),
     ({"components": ["image"], "captioner": "embeded"}, "there is no 'embeded'"),
@@ -316,7 +316,7 @@ def test_a_wrong_row_is_told_and_costs_nothing() -> None:
         metric.add_batch(predictions=wrong)
     with pytest.raises(ValueError, match=place):
         metric.compute(predictions=wrong)
-    with pytest.raises(ValueError, match=r"^prediction\.objects: expected a dict"):
+    with pytest.raises(ValueError, match=r"^prediction\[0\]\.objects: expected a dict"):
         metric.add(prediction={"width": 1})
     assert len(metric.compute()["clis_l"]) == 2
 
@@ -503,7 +503,7 @@ def test_the_module_says_what_to_install(tmp_path: Path) -> None:
     folder = tmp_path / "clis"
     shutil.copytree(MODULE, folder)
     module = folder / "clis.py"
-    module.write_text(module.read_text().replace("from acp.clis", "from acpp.clis"))
+    module.write_text(module.read_text().replace("from acp.backends", "from acpp.backends"))
     import evaluate
 
     with pytest.raises(ImportError, match="pip install auto-cherry-picker"):
