@@ -25,15 +25,15 @@ import json, sys
 from pathlib import Path
 import huggingface_hub.utils._xet_progress_reporting as reporting
 from acp.core.errors import AcpError
-from acp.hub import commit, upload
-from acp.hub.publish import publish
+from acp.hub import errors, publish as publishing
+from acp.hub.publish import Release, publish
 from acp.hub.target import Target
 
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 dry_run = options.pop("dry_run", False)
-upload.BATCH_BYTES = options.pop("batch_bytes", upload.BATCH_BYTES)
-commit.PAUSES = options.pop("pauses", commit.PAUSES)
-stale = set(options.pop("stale", []))
+publishing.BATCH_BYTES = options.pop("batch_bytes", publishing.BATCH_BYTES)
+errors.PAUSES = options.pop("pauses", errors.PAUSES)
+gone = set(options.pop("stale", []))
 moved = []
 
 class Reporter:
@@ -44,21 +44,17 @@ class Reporter:
     def close(self, *_):
         pass
 
-if options.pop("measure", False):
-    reporting.XetUploadProgressReporter = Reporter
-    upload.no_bars = lambda **_: open("/dev/null")
+reporting.XetUploadProgressReporter = Reporter
 files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+release = Release(files, "A release", lambda there, read: gone & set(there))
 try:
-    done = publish(files, Target("acp/a", **options), stale=lambda there: stale & set(there),
-                   message="A release", dry_run=dry_run,
+    done = publish(release, Target("acp/a", **options), dry_run=dry_run,
                    tell=lambda line: print(line, file=sys.stderr))
 except AcpError as error:
     sys.exit(f"error: {error}")
-print(json.dumps({"commit": done.commit, "proposal": done.proposal, "held": done.held,
-                  "sent": done.sent, "created": done.created, "moved": moved,
-                  "new": sorted(done.changes.new), "replaced": sorted(done.changes.replaced),
-                  "removed": sorted(done.changes.removed),
-                  "unchanged": sorted(done.changes.unchanged)}))
+changes = {kind: sorted(getattr(done.changes, kind)) for kind in ("new", "replaced", "removed")}
+print(json.dumps({"commit": done.commit, "proposal": done.proposal, "created": done.created,
+                  "sent": sum(done.changes.to_send.values()), "moved": sum(moved), **changes}))
 """
 """Publishes the folder of its first argument as the JSON of the second says."""
 
