@@ -145,6 +145,6 @@ def log_without_secrets(*, requests: bool) -> None:
     handler.setFormatter(_NoSecrets())
     for name in ("huggingface_hub", "httpx", "httpx2"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers = [handler]
         if requests and name != "huggingface_hub":
             logger.setLevel(logging.INFO)

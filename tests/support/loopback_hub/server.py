@@ -12,8 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from support.loopback_hub.hub import Hub
-from support.loopback_hub.protocol import Answer, Request
-from support.loopback_hub.routes import answer
+from support.loopback_hub.routes import Answer, Request, answer
 
 
 class Handler(BaseHTTPRequestHandler):
