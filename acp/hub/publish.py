@@ -123,13 +123,17 @@ def check_target(target: Target, *, dry_run: bool = False, tell: Tell = lambda l
     Raises:
         AcpError: nobody has logged in, the Hub cannot be reached, or the target cannot be.
     """
+    _check_options(target, dry_run)
+    with in_one_line(target.repo, lambda: _NOT_SENT):
+        retried(_Repository(target).state, tell)
+
+
+def _check_options(target: Target, dry_run: bool) -> None:
     target.check()
     if not dry_run and get_token() is None:
         raise AcpError(
             "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
         )
-    with in_one_line(target.repo, lambda: _NOT_SENT):
-        retried(_Repository(target).state, tell)
 
 
 def publish(
@@ -142,6 +146,7 @@ def publish(
     Raises:
         AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
     """
+    _check_options(target, dry_run)
     push = _Push(release, target, tell)
     with in_one_line(target.repo, lambda: push.so_far):
         if dry_run:
