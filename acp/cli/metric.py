@@ -47,11 +47,11 @@ def push(
     verbose: VerboseOption = False,
 ) -> None:
     """Put the metric on the Hub as a Space: a page to try it, and `evaluate.load("OWNER/clis")`."""
-    from acp.hub.errors import log_without_secrets
+    from acp.hub.errors import guard_output
     from acp.hub.metric_space import push_metric
     from acp.hub.target import Target
 
-    log_without_secrets(requests=verbose)
+    guard_output(requests=verbose)
     target = Target(repo, "space", revision, tag, private, create_pr)
     done = push_metric(metric_folder(), target, dry_run=dry_run, tell=tell)
     at = f", revision={tag or revision!r}" if tag or revision else ""

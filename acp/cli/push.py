@@ -35,10 +35,10 @@ def push(
 ) -> None:
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
     from acp.hub.data_set import push_data_set
-    from acp.hub.errors import log_without_secrets
+    from acp.hub.errors import guard_output
     from acp.hub.target import Target
 
-    log_without_secrets(requests=verbose)
+    guard_output(requests=verbose)
     target = Target(repo, "dataset", revision, tag, private, create_pr)
     release, done = push_data_set(
         folder, target, lambda: _check(folder), dry_run=dry_run, tell=tell

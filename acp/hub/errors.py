@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import huggingface_hub.errors as hub_errors
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils._http import parse_ratelimit_headers
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from acp.core.errors import AcpError, one_line, without_token
 from acp.core.progress import Tell
@@ -136,11 +138,14 @@ class _NoSecrets(logging.Formatter):
         return without_token(_QUERY.sub("", super().format(record)))
 
 
-def log_without_secrets(*, requests: bool) -> None:
-    """From here on nothing that the libraries log shows a token or a signed address.
+def guard_output(*, requests: bool) -> None:
+    """From here on nothing that the libraries log shows a token or a signed address, and their
+    bars are for terminals alone.
 
     `requests`: a line for each request on standard error, with method, address and status.
     """
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     handler = logging.StreamHandler()
     handler.setFormatter(_NoSecrets())
     for name in ("huggingface_hub", "httpx", "httpx2"):

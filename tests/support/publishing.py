@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -56,9 +57,13 @@ def use(hub: Hub, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    files = f"{hub.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(errors, "PAUSES", (0.01,) * 5)
+    for name in ("huggingface_hub", "httpx", "httpx2"):  # acp push puts its own ones there
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
