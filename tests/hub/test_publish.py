@@ -294,7 +294,7 @@ def test_the_wait_that_the_hub_asks_for(
     http = import_module(type(get_session()).__module__.partition(".")[0])
     answer = http.Response(status, headers=headers, request=http.Request("GET", "http://x"))
     waits: list[float] = []
-    monkeypatch.setattr(errors.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     failures = iter([HfHubHTTPError("no", response=answer)])
 
     def attempt() -> str:
