@@ -37,7 +37,7 @@ class Rule:
     pattern: str
     times: int
     answer: int | str = ""
-    callback: Callable[[], object] | None = None
+    callback: Callable[[], object] = lambda: None
 
 
 class Hub:
@@ -117,15 +117,15 @@ class Hub:
         returns "drop", the request is not handled at all."""
         self._rules.append(Rule(method, pattern, times, callback=callback))
 
-    def due(self, method: str, path: str, *, callbacks: bool) -> Rule | None:
-        """The rule that this request meets, which is thereby used up once."""
+    def fault(self, method: str, path: str) -> int | str:
+        """What goes wrong with this request, as the rules that it meets have it; "" for nothing."""
         with self.lock:
-            for rule in self._rules:
-                fits = rule.method == method and re.search(rule.pattern, path)
-                if fits and rule.times and (rule.callback is not None) == callbacks:
-                    rule.times -= 1
-                    return rule
-        return None
+            met = [rule for rule in self._rules if rule.times and rule.method == method]
+            met = [rule for rule in met if re.search(rule.pattern, path)]
+            for rule in met:
+                rule.times -= 1
+        said = [rule.answer or rule.callback() for rule in met]
+        return next((rule.answer for rule in met if rule.answer), "drop" if "drop" in said else "")
 
     # What it holds.
 

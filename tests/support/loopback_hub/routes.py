@@ -281,10 +281,7 @@ def _entries(commit: Commit) -> dict[str, dict[str, Any]]:
 @route("POST", REPO + "/paths-info/(?P<revision>[^/]+)")
 def _paths_info(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
     entries = _entries(_repo(hub, request, parts).head(parts["revision"]))
-    if "json" in request.headers.get("Content-Type", ""):
-        paths = request.json()["paths"]
-    else:
-        paths = parse_qs(request.body.decode()).get("paths", [])
+    paths = parse_qs(request.body.decode()).get("paths", [])
     return _json([entries[path] for path in paths if path in entries])
 
 
