@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    constants,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
@@ -149,9 +143,7 @@ def publish(
     _check_options(target, dry_run)
     push = _Push(release, target, tell)
     with in_one_line(target.repo, lambda: push.so_far):
-        if dry_run:
-            return retried(push.trial, tell)
-        return retried(push.attempt, tell)
+        return retried(push.trial if dry_run else push.attempt, tell)
 
 
 def stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acp.core.types import Scene
-from support.loopback_hub import Hub, serving
+from support.loopback_hub import TOKEN, Hub, serving
 from support.publishing import CLIENT, holds, killed, once_each, random_folder, releases, sent_anew
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,17 @@ def test_killed_between_batches_of_xet(by_xet: Hub, tmp_path: Path, machine: str
     assert holds(by_xet, folder)
     assert releases(by_xet) == 1
     assert not by_xet.received  # nothing went by LFS
+
+
+def test_the_storage_of_xet_fails_and_refuses(by_xet: Hub, tmp_path: Path) -> None:
+    folder = random_folder(tmp_path / "folder", 2, SIZE)
+    by_xet.fail("GET", "/xet-write-token/", 403, times=100)
+    ran = by_xet.run(CLIENT, tmp_path, str(folder), str(BATCH))
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("acp.core.errors.AcpError: acp/a: ")
+    assert last.endswith("nothing of this release is in it; what was sent is kept there")
+    assert TOKEN not in ran.stderr
+    assert releases(by_xet) == 0
 
 
 def edited(scene: Scene) -> Scene | None:
