@@ -35,12 +35,6 @@ from huggingface_hub import HfApi
 HfApi().create_repo(sys.argv[1], repo_type="dataset", exist_ok=True)
 HfApi().upload_folder(repo_id=sys.argv[1], folder_path=sys.argv[2], repo_type="dataset")
 """
-HUNDRED_ROWS: dict[str, Any] = {"row_group_size": 100}
-SNAPPY: dict[str, Any] = {"compression": "snappy"}
-PLAIN_IMAGES: dict[str, Any] = {  # as `datasets` does it
-    "use_content_defined_chunking": True,
-    "write_page_index": True,
-}
 
 
 def edited(scene: Scene, rows: int) -> Scene | None:
@@ -67,34 +61,27 @@ def data_sets(folder: Path, rows: int) -> tuple[Path, Path]:
     return folder / "before", folder / "after"
 
 
-def rewritten(data_set: Path, out: Path, **options: Any) -> Path:
-    """`curated` of a data set in one file of other parquet options."""
+def curated(data_set: Path, out: Path, **options: Any) -> Path:
+    """`curated` of a data set: its files as they are, or in one file of other parquet options."""
+    if not options:
+        shutil.copytree(data_set / "curated", out / "curated")
+        return out
     (out / "curated").mkdir(parents=True)
     table = pa.concat_tables(map(pq.read_table, sorted((data_set / "curated").glob("*.parquet"))))
-    rows = options.pop("row_group_size", len(table))
-    pq.write_table(table, out / "curated" / "train.parquet", row_group_size=rows, **options)
+    pq.write_table(table, out / "curated" / "train.parquet", **options)
     return out
 
 
-def plain_images(data_set: Path) -> dict[str, Any]:
-    """The options of `datasets` for the columns of `curated`."""
+def hundred_images() -> dict[str, Any]:
+    """The options of `datasets` for the columns of `curated`, but for smaller row groups."""
     from datasets.arrow_writer import get_parquet_column_options
 
     from acp.executor.rows import features
 
     found = features("curated")
-    return {**PLAIN_IMAGES, **get_parquet_column_options(found, found.arrow_schema)}
-
-
-def curated_alone(data_set: Path, out: Path) -> Path:
-    """The files of `curated` as they are."""
-    shutil.copytree(data_set / "curated", out / "curated")
-    return out
-
-
-def stored(hub: Hub) -> int:
-    """Bytes that the Hub got so far."""
-    return hub.xet_bytes() if hub.xet else sum(size for _, size in hub.received)
+    columns = get_parquet_column_options(found, found.arrow_schema)
+    layout = {"use_content_defined_chunking": True, "write_page_index": True}
+    return {**layout, **columns, "row_group_size": 100}
 
 
 def pushed(folder: Path, releases: tuple[Path, Path], *, xet: bool, acp: bool) -> tuple[int, int]:
@@ -109,37 +96,24 @@ def pushed(folder: Path, releases: tuple[Path, Path], *, xet: bool, acp: bool) -
                 ran = hub.run(UPLOAD, cache, REPO, str(each))
             if ran.returncode:
                 raise SystemExit(ran.stderr)
-            counts.append(stored(hub))
-    shutil.rmtree(folder)
+            counts.append(hub.xet_bytes() if xet else sum(size for _, size in hub.received))
     return counts[1], counts[2] - counts[1]
 
 
 def measured(folder: Path, rows: int) -> Iterator[tuple[str, int, int]]:
     """What was pushed, the bytes of the first push, the bytes of the second."""
-    before, after = data_sets(folder, rows)
-
-    def curated(**options: Any) -> tuple[Path, Path]:
-        one, other = folder / "curated-before", folder / "curated-after"
-        for made, source in ((one, before), (other, after)):
-            shutil.rmtree(made, ignore_errors=True)
-            if options:
-                rewritten(source, made, **options)
-            else:
-                curated_alone(source, made)
-        return one, other
-
-    def push(name: str, what: tuple[Path, Path], *, xet: bool = True) -> tuple[str, int, int]:
-        place = Path(tempfile.mkdtemp(dir=folder))  # Xet holds a folder as long as we live
-        return name, *pushed(place, what, xet=xet, acp=what[0] == before)
-
-    plain = plain_images(before)
-    yield push("whole data set, Xet", (before, after))
-    yield push("whole data set, plain LFS", (before, after), xet=False)
-    yield push("curated, Xet", curated())
-    yield push("  row groups of 100 images", curated(**plain, **HUNDRED_ROWS))
-    yield push("  snappy, no chunking", curated(**SNAPPY))
-    yield push("  the same, 100 images", curated(**SNAPPY, **HUNDRED_ROWS))
-    yield push("curated, plain LFS", curated(), xet=False)
+    whole = data_sets(folder, rows)
+    yield "whole data set, Xet", *pushed(folder / "whole", whole, xet=True, acp=True)
+    written: dict[str, tuple[dict[str, Any], bool]] = {
+        "curated, Xet": ({}, True),
+        "  row groups of 100 images": (hundred_images(), True),
+        "  snappy, no chunking": ({"compression": "snappy"}, True),
+        "curated, plain LFS": ({}, False),
+    }
+    for number, (name, (options, xet)) in enumerate(written.items()):
+        place = folder / str(number)
+        before, after = (curated(each, place / each.name, **options) for each in whole)
+        yield name, *pushed(place, (before, after), xet=xet, acp=False)
 
 
 def main() -> None:

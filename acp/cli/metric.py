@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import acp
 from acp.cli.pushing import (
     DryRunOption,
     PrivateOption,
@@ -15,15 +16,10 @@ from acp.cli.pushing import (
     RevisionOption,
     TagOption,
     VerboseOption,
-    guard_output,
+    outcome,
     tell,
 )
 from acp.core.errors import AcpError
-from acp.core.version import __version__
-
-if TYPE_CHECKING:
-    from acp.hub.publish import Published
-    from acp.hub.target import Target
 
 app = typer.Typer(help="CLIS as a module of `evaluate`.", no_args_is_help=True)
 
@@ -51,47 +47,17 @@ def push(
     verbose: VerboseOption = False,
 ) -> None:
     """Put the metric on the Hub as a Space: a page to try it, and `evaluate.load("OWNER/clis")`."""
-    from acp.hub.metric_space import check_name, space_files, stale_files
-    from acp.hub.publish import check_target, publish
+    from acp.hub.errors import guard_output
+    from acp.hub.metric_space import push_metric
     from acp.hub.target import Target
 
-    guard_output(verbose=verbose)
+    guard_output(requests=verbose)
     target = Target(repo, "space", revision, tag, private, create_pr)
-    check_name(repo)
-    check_target(target, dry_run=dry_run, tell=tell)
-    done = publish(
-        space_files(metric_folder()),
-        target,
-        stale=lambda there: stale_files(there, repo),
-        message=f"CLIS of auto-cherry-picker {__version__}",
-        dry_run=dry_run,
-        tell=tell,
-    )
-    for line in [*done.changes.lines(), *(_would(done) if dry_run else _did(done, target))]:
+    done = push_metric(metric_folder(), target, dry_run=dry_run, tell=tell)
+    at = f", revision={tag or revision!r}" if tag or revision else ""
+    use = f"use it      evaluate.load({repo!r}{at})"
+    for line in [*done.changes.lines(), *outcome(done, [use])]:
         typer.echo(line)
-
-
-def _would(done: Published) -> list[str]:
-    from acp.hub.changes import in_bytes
-
-    state = "to be made" if done.created else "exists"
-    return [
-        f"would send  {in_bytes(done.sent)}",
-        f"to          {done.address} ({state})",
-        "dry run: nothing was written",
-    ]
-
-
-def _did(done: Published, target: Target) -> list[str]:
-    if done.proposal:
-        return [f"proposed    {done.proposal}", f"commit      {done.commit}"]
-    at = target.tag or target.revision
-    more = f", revision={at!r}" if at else ""
-    return [
-        f"Space       {done.address}",
-        f"commit      {done.commit}" + (" (as before)" if done.changes.nothing else ""),
-        f"use it      evaluate.load({target.repo!r}{more})",
-    ]
 
 
 def metric_folder() -> Path:
@@ -100,7 +66,7 @@ def metric_folder() -> Path:
     Raises:
         AcpError: an installation without it.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(acp.__file__).resolve().parent
     for folder in (package / "metric", package.parent / "metrics" / "clis"):
         if (folder / "clis.py").is_file():
             return folder

@@ -1,10 +1,14 @@
-"""What the commands that push have in common: their options, and what they say on the way."""
+"""What the commands that push have in common: their options, and what they say."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from acp.hub.publish import Published
 
 RevisionOption = Annotated[
     str | None,
@@ -26,10 +30,18 @@ def tell(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def guard_output(*, verbose: bool) -> None:
-    """No log shows a token from here on; `verbose` shows the requests."""
-    from acp.hub.request_log import keep_secrets_out, show_requests
+def outcome(done: Published, how_to_use: list[str]) -> Iterator[str]:
+    """What a push did, or would do, in lines."""
+    from acp.hub.publish import in_bytes
 
-    keep_secrets_out()
-    if verbose:
-        show_requests()
+    at_most = f"{in_bytes(sum(done.changes.to_send.values()))} at most: less what the Hub had"
+    if done.commit is None:
+        yield f"would send  {at_most}"
+        yield f"to          {done.address} ({'to be made' if done.created else 'exists'})"
+        yield "dry run: nothing was written"
+        return
+    yield f"proposed    {done.proposal}" if done.proposal else f"release     {done.address}"
+    yield f"commit      {done.commit}"
+    yield f"sent        {'nothing changed: no commit' if done.changes.nothing else at_most}"
+    if not done.proposal:
+        yield from how_to_use

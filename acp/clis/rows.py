@@ -348,7 +348,7 @@ class RowColumns:
         return np.asarray(self.boxes_xywh / sides.repeat(np.diff(self.box_starts), axis=0))
 
     def layouts(self) -> LayoutBatch:
-        """What `acp.clis.batch.score_batch` takes."""
+        """What `acp.clis.layout.score_batch` takes."""
         relations = np.diff(self.relation_starts)
         first_box = self.box_starts[:-1].repeat(relations)
         return LayoutBatch(

@@ -6,33 +6,102 @@ as it was, or with the whole release; the same push again sends what is missing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
 from acp.core.errors import AcpError, without_token
-from acp.hub.changes import Changes, changes
-from acp.hub.commit import Landed, commit, proposed
-from acp.hub.local import Local, local_files
-from acp.hub.remote import Remote, RemoteFiles, State
-from acp.hub.retries import Tell
+from acp.core.progress import Tell
+from acp.hub.errors import in_one_line, passing, retried
 from acp.hub.target import MAIN, Target
-from acp.hub.trouble import told_in_one_line
-from acp.hub.upload import additions, held, upload
 
-Stale = Callable[[RemoteFiles], Collection[str]]
-"""Given the files of the repository, which of them the release replaces by nothing."""
+Stale = Callable[[Collection[str], Callable[[str], bytes]], Collection[str]]
+"""Given the files that are there, and how to read one: which of them the release takes away."""
+
+BATCH_BYTES = 64_000_000
+"""Xet registers files when all of a batch have arrived; smaller batches would only be slower."""
+
+BATCH_FILES = 256
+NOTHING_IGNORED = "# Nothing.\n"
+"""In place of a `.gitignore` in the repository, for which the Hub would leave files out of the
+commit in silence."""
+
+_NOT_SENT = "nothing was sent"
+_NOT_IN = "nothing of this release is in it; what was sent is kept there"
+_UNKNOWN = "whether the release is in it is not known yet: the same command finds out"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one commit with this `title` makes of a repository.
+
+    `files` are contents, or files on disk, by path; `sums` the SHA-256 of those whose is known.
+    `stale` says which other files go (none if it is None) and raises AcpError where the release
+    may not be; all others stay. `left_out` are files of the folder that are not sent.
+    """
+
+    files: Mapping[str, Path | bytes]
+    title: str
+    stale: Stale = lambda there, read: ()
+    sums: Mapping[str, str] = field(default_factory=dict)
+    left_out: Collection[str] = ()
+
+    def additions(self) -> dict[str, CommitOperationAdd]:
+        """The files as the API takes them; sums that are known are not computed again."""
+        found = {}
+        for path, content in sorted(self.files.items()):
+            found[path] = CommitOperationAdd(path, content)
+            if path in self.sums:
+                found[path].upload_info.sha256 = bytes.fromhex(self.sums[path])
+        return found
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Paths with their bytes: those to send are `new` or `replaced`, `others` are left alone."""
+
+    new: Mapping[str, int]
+    replaced: Mapping[str, int]
+    removed: Mapping[str, int]
+    unchanged: Mapping[str, int]
+    others: Mapping[str, int]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the repository holds the release already."""
+        return not (self.new or self.replaced or self.removed)
+
+    @property
+    def to_send(self) -> dict[str, int]:
+        """What is not in the repository yet."""
+        return {**self.new, **self.replaced}
+
+    def lines(self) -> list[str]:
+        """A line for each kind, with files and bytes."""
+        kinds = ("new", "replaced", "removed", "unchanged", "others")
+        notes = {"others": "  (not of this release: left alone)"}
+        return [
+            f"{kind:<10}  {_files(len(sizes)):>10}  {in_bytes(sum(sizes.values())):>10}"
+            f"{notes.get(kind, '')}"
+            for kind in kinds
+            if (sizes := getattr(self, kind)) or kind not in notes
+        ]
 
 
 @dataclass(frozen=True)
 class Published:
     """What a push changed, or would change.
 
-    `commit` is None after a dry run; `created`: the repository was not there before. Of the files
-    to send, the Hub had `held` bytes already.
+    `commit` is None after a dry run; `proposal` is the address of a pull request; `created`: the
+    repository was not there before.
     """
 
     changes: Changes
@@ -40,25 +109,6 @@ class Published:
     commit: str | None = None
     proposal: str | None = None
     created: bool = False
-    held: int = 0
-
-    @property
-    def sent(self) -> int:
-        """Bytes that went, or would go, to the Hub; with Xet at most."""
-        return sum(self.changes.new.values()) + sum(self.changes.replaced.values()) - self.held
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A release against the repository as it was at commit `base`."""
-
-    state: State
-    base: str | None
-    changes: Changes
-
-    def base_branch(self, target: Target) -> str:
-        """The branch that `base` is the head of."""
-        return target.branch if self.state.head(target.branch) else MAIN
 
 
 def check_target(target: Target, *, dry_run: bool = False, tell: Tell = lambda line: None) -> None:
@@ -68,8 +118,8 @@ def check_target(target: Target, *, dry_run: bool = False, tell: Tell = lambda l
         AcpError: nobody has logged in, the Hub cannot be reached, or the target cannot be.
     """
     _check_options(target, dry_run)
-    with told_in_one_line(target, "nothing was sent"):
-        _check_state(Remote(target, lambda line: tell(without_token(line))))
+    with in_one_line(target.repo, lambda: _NOT_SENT):
+        retried(_Repository(target).state, tell)
 
 
 def _check_options(target: Target, dry_run: bool) -> None:
@@ -81,111 +131,309 @@ def _check_options(target: Target, dry_run: bool) -> None:
 
 
 def publish(
-    files: Mapping[str, Path | bytes],
-    target: Target,
-    *,
-    stale: Stale,
-    message: str,
-    sums: Mapping[str, str] | None = None,
-    dry_run: bool = False,
-    tell: Tell = lambda line: None,
+    release: Release, target: Target, *, dry_run: bool = False, tell: Tell = lambda line: None
 ) -> Published:
-    """Make the repository of `target` hold `files` (by path), in one commit at most.
+    """Make the repository of `target` hold the files of `release`, in one commit at most.
 
-    `stale`: which of the files that are there go; all others stay. `sums`: SHA-256 of files, where
-    they are known. `tell` gets lines of progress.
+    `tell` gets lines of progress.
 
     Raises:
         AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
     """
     _check_options(target, dry_run)
-    remote = Remote(target, lambda line: tell(without_token(line)))
-    with told_in_one_line(target, "nothing was sent"):
-        wanted = local_files(files, sums or {})
-        plan = _plan(remote, wanted, stale)
-        created = not plan.state.exists
-        if dry_run:
-            there = held(remote, _to_send(plan, wanted)) if plan.state.exists else 0
-            return Published(plan.changes, remote.address(), created=created, held=there)
-        if created:
-            remote.create()
-            plan = _plan(remote, wanted, stale)
-    landed, there = _release(remote, plan, wanted, stale, message)
-    if target.tag and plan.state.tags.get(target.tag) is None:
-        with told_in_one_line(target, f"the release is there ({landed.commit}), without its tag"):
-            remote.create_tag(target.tag, landed.commit)
-    return Published(
-        plan.changes,
-        remote.address("tree", quote(target.tag or target.branch, safe="")),
-        landed.commit,
-        landed.proposal,
-        created,
-        there,
-    )
+    push = _Push(release, target, tell)
+    with in_one_line(target.repo, lambda: push.so_far):
+        return retried(push.trial if dry_run else push.attempt, tell)
 
 
-def _check_state(remote: Remote) -> State:
-    """The state of the repository, if a release can go there."""
-    target, state = remote.target, remote.state()
-    if state.exists and target.private and not state.private:
-        raise AcpError(
-            f"{target.repo}: exists and is public; make it private in its settings "
-            f"({remote.address('settings')}), or leave out --private"
-        )
-    if target.branch in state.tags:
-        raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
-    must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
-    if must_be_there and state.head(target.branch) is None:
-        mend = "push without --create-pr first" if target.create_pr else "see its pull requests"
-        raise AcpError(f"{target.repo}: has no {target.branch} yet; {mend}")
-    return state
+def stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
+    """Size and time of files as they are now; None for one that is missing."""
+    return {path: _stamp(path) for path in paths}
 
 
-def _plan(remote: Remote, files: Mapping[str, Local], stale: Stale) -> Plan:
-    target, state = remote.target, _check_state(remote)
-    base = state.head(target.branch) or state.head(MAIN)
-    there = remote.files(base)
-    plan = Plan(state, base, changes(files, there, stale(there)))
-    tagged = state.tags.get(target.tag) if target.tag else None
-    if tagged is not None and (tagged != base or not plan.changes.nothing):
-        raise AcpError(
-            f"--tag {target.tag}: {target.repo} has it already, at another release "
-            f"({tagged[:12]}); choose another name, or delete that tag first"
-        )
-    return plan
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
-def _release(
-    remote: Remote, plan: Plan, files: Mapping[str, Local], stale: Stale, message: str
-) -> tuple[Landed, int]:
-    """The commit that holds the release, and the bytes that the Hub had of the files to send."""
-    target = remote.target
+@contextmanager
+def unchanged(before: Mapping[Path, tuple[int, int] | None]) -> Iterator[None]:
+    """Raises AcpError if a file was changed or removed, in place of what else may come of that."""
+    try:
+        yield
+    finally:
+        for path, stamp in before.items():
+            if _stamp(path) != stamp:
+                raise AcpError(f"{path}: changed or vanished during the push; push again") from None
 
-    def holds(there: RemoteFiles) -> bool:
+
+@dataclass(frozen=True)
+class _State:
+    """What a repository has: the commits of its branches and of `refs/pr/N`, and of its tags."""
+
+    exists: bool = False
+    private: bool = False
+    heads: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Repository:
+    """The repository of a target, as a push sees it."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.api = HfApi(library_name="acp")
+        self.where: dict[str, Any] = {"repo_id": target.repo, "repo_type": target.repo_type}
+
+    def state(self) -> _State:
+        """What is there, if a release can go there."""
+        target, state = self.target, self._state()
+        if state.exists and target.private and not state.private:
+            raise AcpError(
+                f"{target.repo}: exists and is public; make it private in its settings "
+                f"({self.address('settings')}), or leave out --private"
+            )
+        if target.branch in state.tags:
+            raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
+        must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
+        if must_be_there and target.branch not in state.heads:
+            mend = "push without --create-pr first" if target.create_pr else "see its pull requests"
+            raise AcpError(f"{target.repo}: has no {target.branch} yet; {mend}")
+        if state.exists and not {target.branch, MAIN} & set(state.heads):
+            raise AcpError(f"{target.repo}: has no branch {MAIN}; make one on the Hub")
+        return state
+
+    def _state(self) -> _State:
         try:
-            return changes(files, there, stale(there)).nothing
+            info = self.api.repo_info(**self.where)
+        except RepositoryNotFoundError:
+            return _State()
+        refs = self.api.list_repo_refs(**self.where, include_pull_requests=True)
+        proposals = {ref.ref: ref.target_commit for ref in refs.pull_requests or ()}
+        return _State(
+            exists=True,
+            private=bool(info.private),
+            heads={**{ref.name: ref.target_commit for ref in refs.branches}, **proposals},
+            tags={ref.name: ref.target_commit for ref in refs.tags},
+        )
+
+    def files(self, commit: str) -> dict[str, RepoFile]:
+        """The files at a commit, by path."""
+        entries = self.api.list_repo_tree(**self.where, revision=commit, recursive=True)
+        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+    def read(self, commit: str, path: str) -> bytes:
+        """The content of a (small) file at a commit."""
+        copy = self.api.hf_hub_download(**self.where, filename=path, revision=commit)
+        return Path(copy).read_bytes()
+
+    def create(self) -> None:
+        """Make it, if nobody has meanwhile."""
+        sdk = "gradio" if self.target.repo_type == "space" else None
+        private = self.target.private or None
+        self.api.create_repo(**self.where, private=private, exist_ok=True, space_sdk=sdk)
+
+    def address(self, *parts: str) -> str:
+        """Of the repository, or of a page of it, for a browser."""
+        pages = f"{self.target.repo_type}s"
+        return without_token("/".join([constants.ENDPOINT, pages, self.target.repo, *parts]))
+
+
+class _Push:
+    """A release on its way; an attempt that follows another finds out how far that one came.
+
+    `so_far` says what is in the repository; `base` is the commit that the first attempt found.
+    """
+
+    def __init__(self, release: Release, target: Target, tell: Tell) -> None:
+        self.release, self.target, self.tell = release, target, tell
+        self.before = stamps(each for each in release.files.values() if isinstance(each, Path))
+        self.repository = _Repository(target)
+        self.additions: dict[str, CommitOperationAdd] = {}
+        self.so_far = _NOT_SENT
+        self.created = False
+        self.base = ""
+        self.result: Changes | None = None
+
+    def trial(self) -> Published:
+        """What an attempt would change; writes nothing."""
+        state = self.repository.state()
+        changes = self.plan(state)
+        return Published(changes, self.repository.address(), created=not state.exists)
+
+    def attempt(self) -> Published:
+        """Send, commit and tag what is not there yet."""
+        state, target = self.repository.state(), self.target
+        changes = self.plan(state)
+        if not state.exists:
+            self.repository.create()
+            self.created, state = True, self.repository.state()
+            changes = self.plan(state)
+        self.base = self.base or self.head(state)
+        if target.branch not in state.heads:
+            self.repository.api.create_branch(
+                **self.repository.where, branch=target.branch, revision=self.base, exist_ok=True
+            )
+        self.result = self.result or changes
+        commit, proposal = self.commit(changes, self.head(state))
+        if target.tag and target.tag not in state.tags:
+            self.so_far = f"the release is there ({commit}), without its tag"
+            self.repository.api.create_tag(**self.repository.where, tag=target.tag, revision=commit)
+        address = self.repository.address("tree", quote(target.tag or target.branch, safe=""))
+        return Published(self.result, address, commit, proposal, self.created)
+
+    def head(self, state: _State) -> str:
+        """The commit that the release is to follow; "" of a repository that is to be made."""
+        return state.heads.get(self.target.branch) or state.heads.get(MAIN, "")
+
+    def plan(self, state: _State) -> Changes:
+        """What is to be done; raises AcpError if somebody else has been faster."""
+        target, head = self.target, self.head(state)
+        changes = self.changes(head)
+        if self.base not in ("", head) and not changes.nothing:
+            raise AcpError(
+                f"{target.repo}: {target.branch} moved from {self.base[:12]} to {head[:12]} during "
+                "this push, so nothing of it is in; look at what the other one did and push again"
+            )
+        tagged = state.tags.get(target.tag) if target.tag else None
+        if tagged is not None and (tagged != head or not changes.nothing):
+            raise AcpError(
+                f"--tag {target.tag}: {target.repo} has it already, at another release "
+                f"({tagged[:12]}); choose another name, or delete that tag first"
+            )
+        return changes
+
+    def changes(self, commit: str) -> Changes:
+        """What the release changes in the files at a commit."""
+        self.additions = ours = self.additions or self.release.additions()
+        there = self.repository.files(commit) if commit else {}
+        stale = self.release.stale(there, lambda path: self.repository.read(commit, path))
+        same = {path for path in ours if path in there and _same(ours[path], there[path])}
+        gone = set(stale) & set(there) - set(ours)
+        size = {path: file.size for path, file in there.items()}
+        size |= {path: each.upload_info.size for path, each in ours.items()}
+
+        def sizes(paths: Collection[str]) -> dict[str, int]:
+            return {path: size[path] for path in sorted(paths)}
+
+        return Changes(
+            new=sizes(set(ours) - set(there)),
+            replaced=sizes(set(ours) & set(there) - same),
+            removed=sizes(gone),
+            unchanged=sizes(same),
+            others=sizes(set(there) - set(ours) - gone),
+        )
+
+    def commit(self, changes: Changes, head: str) -> tuple[str, str | None]:
+        """The commit that holds the release, and the address of its pull request."""
+        if changes.nothing:
+            return head, None
+        if self.target.create_pr and (proposed := self.proposed()):
+            return proposed
+        self.so_far = _NOT_IN
+        with unchanged(self.before):
+            self.send([self.additions[path] for path in changes.to_send])
+        operations = [self.additions[path] for path in changes.to_send]
+        removals = [CommitOperationDelete(path) for path in changes.removed]
+        try:
+            info = self.repository.api.create_commit(
+                **self.repository.where,
+                operations=[*operations, *removals],
+                commit_message=self.release.title,
+                revision=self.target.branch,
+                create_pr=self.target.create_pr,
+                parent_commit=self.base,
+            )
+        except Exception as error:
+            if _moved(error):
+                state = self.repository.state()
+                if self.plan(state).nothing:
+                    return self.head(state), None
+            self.so_far = _UNKNOWN if passing(error) else _NOT_IN
+            raise
+        return info.oid, info.pr_url
+
+    def send(self, additions: Sequence[CommitOperationAdd]) -> None:
+        """Send what is large, a batch at a time: a finished batch is never sent again, also not by
+        a push that follows one that was killed."""
+        total, sent, count = sum(each.upload_info.size for each in additions), 0, 0
+        for batch in _batches(additions):
+            self.repository.api.preupload_lfs_files(
+                **self.repository.where,
+                additions=batch,
+                revision=self.target.branch,
+                create_pr=self.target.create_pr,
+                free_memory=False,
+                gitignore_content=NOTHING_IGNORED,
+            )
+            sent += sum(each.upload_info.size for each in batch)
+            count += len(batch)
+            self.tell(
+                f"sent {count} of {len(additions)} files, {in_bytes(sent)} of {in_bytes(total)}"
+            )
+
+    def proposed(self) -> tuple[str, str] | None:
+        """An open pull request that proposes this release already."""
+        found = self.repository.api.get_repo_discussions(
+            **self.repository.where, discussion_type="pull_request", discussion_status="open"
+        )
+        heads = self.repository.state().heads
+        for each in found:
+            head = heads.get(f"refs/pr/{each.num}")
+            if head and each.title == self.release.title and self.holds(head):
+                return head, self.repository.address("discussions", str(each.num))
+        return None
+
+    def holds(self, commit: str) -> bool:
+        """Whether the release is what is there at a commit."""
+        try:
+            return self.changes(commit).nothing
         except AcpError:  # what somebody else has put there
             return False
 
-    with told_in_one_line(target, "nothing of this release is in it; what was sent is kept there"):
-        if plan.base is None:
-            raise AcpError(f"{target.repo}: has no branch {MAIN}; make one on the Hub")
-        there = proposed(remote, plan.state, message, holds) if target.create_pr else None
-        to_send = _to_send(plan, files)
-        if there is not None:
-            return there, sum(file.size for file in to_send.values())
-        had = held(remote, to_send) if to_send else 0
-        operations = additions(to_send)
-        upload(remote, operations, to_send, plan.base_branch(target))
-        if not plan.state.head(target.branch):
-            remote.create_branch(plan.base)
-        if plan.changes.nothing:
-            return Landed(plan.base), 0
-        for file in to_send.values():  # small ones are read once more, into the commit itself
-            file.check_unchanged()
-        landed = commit(remote, plan.state, plan.base, operations, plan.changes, message, holds)
-    return landed, had
+
+def _same(ours: CommitOperationAdd, theirs: RepoFile) -> bool:
+    if theirs.size != ours.upload_info.size:
+        return False
+    if theirs.lfs is not None:
+        return theirs.lfs.sha256 == ours.upload_info.sha256.hex()
+    with ours.as_file() as file:
+        return theirs.blob_id == git_hash(file.read())
 
 
-def _to_send(plan: Plan, files: Mapping[str, Local]) -> dict[str, Local]:
-    return {path: files[path] for path in plan.changes.to_send}
+def _moved(error: Exception) -> bool:
+    """Whether the Hub refused a commit because its parent is not the head any more."""
+    if isinstance(error, EntryNotFoundError):  # somebody else has removed what this commit removes
+        return True
+    return isinstance(error, HfHubHTTPError) and error.response.status_code in (409, 412)
+
+
+def _batches(additions: Iterable[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+    batch: list[CommitOperationAdd] = []
+    for addition in additions:
+        batch.append(addition)
+        size = sum(each.upload_info.size for each in batch)
+        if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def in_bytes(count: int) -> str:
+    """Bytes for people.
+
+    >>> in_bytes(999), in_bytes(1_500), in_bytes(28_000_000)
+    ('999 B', '1.5 kB', '28.0 MB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"

@@ -37,11 +37,6 @@ class Target:
         """The branch, or the pull request, that gets the release."""
         return self.revision or MAIN
 
-    @property
-    def kind(self) -> str:
-        """How people call such a repository."""
-        return "data set" if self.repo_type == "dataset" else "Space"
-
     def check(self) -> None:
         """Refuse names that the Hub does not know.
 

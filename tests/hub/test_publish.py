@@ -1,23 +1,28 @@
-"""A release on the Hub, by LFS: one commit, a tag, a branch, a proposal."""
+"""A release on the Hub, by LFS: one commit, a tag, a branch, a proposal, and what goes wrong."""
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._http import get_session
 
+from acp.core.errors import AcpError
+from acp.hub import errors
 from support.loopback_hub import Hub
 from support.publishing import (
-    WRITES,
-    asked,
     contents,
     holds,
     once_each,
-    publish,
     published,
     random_folder,
     releases,
+    use,
+    writes,
 )
 
 
@@ -26,202 +31,183 @@ def folder(tmp_path: Path) -> Path:
     return random_folder(tmp_path / "folder")
 
 
-def test_create_again_change_and_remove(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    first = published(hub, folder, cache)
-    assert first["created"]
-    assert first["sent"] == sum(map(len, contents(folder).values()))
+@pytest.fixture(autouse=True)
+def _here(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(hub, monkeypatch, tmp_path / "cache")
+
+
+def test_create_again_change_and_remove(hub: Hub, folder: Path) -> None:
+    first = published(folder)
+    assert first.created
+    assert first.changes.new == {path: len(data) for path, data in contents(folder).items()}
     assert holds(hub, folder)
     assert releases(hub) == 1
 
     hub.requests.clear()
-    again = published(hub, folder, cache)
-    assert again["commit"] == first["commit"]
-    assert not asked(hub, *WRITES)  # nothing changed: nothing is sent, not even a question
+    assert published(folder).commit == first.commit
+    assert not writes(hub)  # nothing changed: nothing is sent, not even a question
     assert releases(hub) == 1
 
+    hub.commit("acp/a", {"LICENSE": b"mine"})
     (folder / "data/0.bin").unlink()
     (folder / "data/1.bin").write_bytes(b"\0new")
     (folder / "data/more.bin").write_bytes(b"\0more")
-    third = published(hub, folder, cache, stale=["data/0.bin", "never.bin"])
-    assert (third["new"], third["replaced"]) == (["data/more.bin"], ["data/1.bin"])
-    assert (third["removed"], third["sent"]) == (["data/0.bin"], len(b"\0new\0more"))
-    assert holds(hub, folder)
-    assert releases(hub) == 2
+    third = published(folder, stale=["data/0.bin", "never.bin"]).changes
+    assert (third.new, third.replaced) == ({"data/more.bin": 5}, {"data/1.bin": 4})
+    assert set(third.removed) == {"data/0.bin"}
+    assert set(third.others) == {"LICENSE", ".gitattributes"}
+    files = hub.files("acp/a")
+    assert files.pop("LICENSE") == b"mine"
+    assert set(files) == {*contents(folder), ".gitattributes"}
+    assert releases(hub) == 3
     assert once_each(hub)
 
 
-def test_readers_see_the_old_release_until_the_new_one(
-    hub: Hub, folder: Path, tmp_path: Path
-) -> None:
-    published(hub, folder, tmp_path)
+def test_readers_see_the_old_release_until_the_new_one(hub: Hub, folder: Path) -> None:
+    published(folder)
     old = hub.files("acp/a")
     for path in (folder / "data").iterdir():
         path.write_bytes(b"\0" + path.read_bytes())
     seen: list[bool] = []
     for method, pattern in (("PUT", "/lfs/"), ("POST", "/commit/")):
         hub.when(method, pattern, lambda: seen.append(hub.files("acp/a") == old), times=9)
-    published(hub, folder, tmp_path)
+    published(folder)
     assert seen == [True] * 5  # four files and a commit
     assert holds(hub, folder)
 
 
-def test_a_dry_run_leaves_no_trace(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    bytes_of = {path: len(data) for path, data in contents(folder).items()}
-    first = published(hub, folder, tmp_path, dry_run=True)
-    assert first["created"]
-    assert first["sent"] == sum(bytes_of.values())
-    assert not asked(hub, *WRITES)
-    with pytest.raises(Exception, match="not found"):
-        hub.files("acp/a")
-
-    published(hub, folder, tmp_path)
+def test_a_dry_run_leaves_no_trace(hub: Hub, folder: Path) -> None:
+    first = published(folder, dry_run=True)
+    assert first.created
+    assert set(first.changes.new) == set(contents(folder))
+    assert not hub.repos
+    published(folder)
     before = hub.refs("acp/a")
-    large = (folder / "data/1.bin").read_bytes()
     (folder / "data/0.bin").write_bytes(b"\0other")
-    copies = ("data/again.bin", "data/copy.bin")
-    for name in copies:
-        (folder / name).write_bytes(large)
     hub.requests.clear()
-    second = published(hub, folder, tmp_path, dry_run=True, revision="next", tag="v1")
-    assert (second["new"], second["replaced"]) == ([*copies], ["data/0.bin"])
-    assert second["sent"] == len(b"\0other")
-    assert second["held"] == 2 * len(large)
-    assert all("/objects/batch" in path for path in asked(hub, *WRITES))  # a question, no write
+    second = published(folder, dry_run=True, revision="next", tag="v1")
+    assert second.changes.replaced == {"data/0.bin": 6}
+    assert second.commit is None
+    assert not writes(hub)
     assert hub.refs("acp/a") == before
 
 
-def test_a_lost_race(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path)
+def test_a_lost_race(hub: Hub, folder: Path) -> None:
+    published(folder)
     first = hub.head("acp/a")
-    (folder / "data/0.bin").write_bytes(b"\0ours")
-    hub.when("POST", "/commit/", lambda: hub.commit("acp/a", {"theirs.txt": b"theirs"}))
-    ran = publish(hub, folder, tmp_path)
-    theirs = hub.head("acp/a")
-    assert ran.returncode == 1
-    assert f"main moved from {first[:12]} to {theirs[:12]}" in ran.stderr.splitlines()[-1]
-    assert "theirs.txt" in hub.files("acp/a")
-    assert hub.files("acp/a")["data/0.bin"] != b"\0ours"
-
-    published(hub, folder, tmp_path)
-    assert hub.files("acp/a")["data/0.bin"] == b"\0ours"
+    (folder / "data/0.bin").unlink()
+    (folder / "data/1.bin").write_bytes(b"\0ours")
+    theirs = {"theirs.txt": b"theirs", "data/0.bin": None}  # we would remove it too
+    hub.when("POST", "/commit/", lambda: hub.commit("acp/a", theirs))
+    with pytest.raises(AcpError, match=f"main moved from {first[:12]} to "):
+        published(folder, stale=["data/0.bin"])
+    assert hub.files("acp/a")["data/1.bin"] != b"\0ours"
+    assert releases(hub) == 2
+    published(folder, stale=["data/0.bin"])
+    assert hub.files("acp/a")["data/1.bin"] == b"\0ours"
     assert hub.files("acp/a")["theirs.txt"] == b"theirs"
     assert once_each(hub)
 
 
-def test_a_race_for_the_same_release_is_won(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path)
+def test_a_race_for_the_same_release_is_won(hub: Hub, folder: Path) -> None:
+    published(folder)
     (folder / "README.md").write_bytes(b"# The same")
     hub.when("POST", "/commit/", lambda: hub.commit("acp/a", {"README.md": b"# The same"}))
-    done = published(hub, folder, tmp_path)
-    assert done["commit"] == hub.head("acp/a")
+    assert published(folder).commit == hub.head("acp/a")
     assert releases(hub) == 2
 
 
-def test_a_commit_after_which_the_other_one_commits(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    """The answer is lost, and the head is not ours any more when it is asked for again."""
-    hub.fail("POST", "/commit/", "answer lost", times=1)
-    heads: list[int] = []
+@pytest.mark.parametrize("lost", [True, False])
+def test_another_commits_after_an_answer_that_did_not_come(
+    hub: Hub, folder: Path, lost: bool
+) -> None:
+    published(folder)
+    (folder / "data/0.bin").write_bytes(b"\0ours")
+    hub.fail("POST", "/commit/", "answer lost" if lost else "drop", times=1)
+    asked: list[int] = []
 
-    def theirs() -> None:
-        heads.append(1)
-        if len(heads) == 3:  # first look, after creating, after the lost answer
+    def look() -> None:
+        asked.append(1)
+        if len(asked) == 2:  # the first look, and the one after the commit
             hub.commit("acp/a", {"theirs.txt": b"theirs"})
 
-    hub.when("GET", "/api/datasets/acp/a$", theirs, times=3)
-    done = published(hub, folder, tmp_path)
-    assert releases(hub) == 2
-    assert done["commit"] == hub.log("acp/a")[1].oid
+    hub.when("GET", "/api/datasets/acp/a$", look, times=2)
+    if lost:
+        published(folder)
+        assert hub.files("acp/a")["data/0.bin"] == b"\0ours"
+    else:
+        with pytest.raises(AcpError, match="main moved from"):
+            published(folder)
+    assert releases(hub) == (3 if lost else 2)
 
 
-def test_another_removes_what_a_release_removes(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path)
-    (folder / "data/0.bin").unlink()
-    (folder / "data/1.bin").write_bytes(b"\0new")
-    hub.when("POST", "/commit/", lambda: hub.commit("acp/a", {"data/0.bin": None}))
-    ran = publish(hub, folder, tmp_path, stale=["data/0.bin"])
-    assert "main moved from" in ran.stderr.splitlines()[-1]
-    published(hub, folder, tmp_path, stale=["data/0.bin"])
-    assert holds(hub, folder)
-
-
-@pytest.mark.parametrize("ignored", ["*.bin", "data/", "README.md"])
+@pytest.mark.parametrize("ignored", ["*.bin", "README.md"])
 def test_what_the_repository_ignores_is_in_the_release(
-    hub: Hub, folder: Path, tmp_path: Path, ignored: str
+    hub: Hub, folder: Path, ignored: str
 ) -> None:
-    hub.store.create("dataset", "acp/a")
+    hub.create("acp/a")
     hub.commit("acp/a", {".gitignore": f"{ignored}\n".encode()})
-    published(hub, folder, tmp_path)
-    files = hub.files("acp/a")
-    del files[".gitignore"], files[".gitattributes"]
-    assert files == contents(folder)
+    published(folder)
+    assert contents(folder).items() <= hub.files("acp/a").items()
 
 
-def test_revision_is_made_from_main(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path)
+def test_a_branch_is_made_from_main(hub: Hub, folder: Path) -> None:
+    published(folder)
     (folder / "data/0.bin").write_bytes(b"\0next")
-    done = published(hub, folder, tmp_path, revision="next/one")
-    assert done["replaced"] == ["data/0.bin"]
+    done = published(folder, revision="next/one")
+    assert set(done.changes.replaced) == {"data/0.bin"}
     assert holds(hub, folder, "next/one")
     assert (releases(hub), releases(hub, "next/one")) == (1, 2)
-    assert published(hub, folder, tmp_path, revision="next/one")["commit"] == done["commit"]
+    assert published(folder, revision="next/one").commit == done.commit
 
 
-def test_tags(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    first = published(hub, folder, tmp_path, tag="v1.0")["commit"]
+def test_tags(hub: Hub, folder: Path) -> None:
+    first = published(folder, tag="v1.0").commit
+    assert first is not None
     assert hub.refs("acp/a")["refs/tags/v1.0"] == first
-    published(hub, folder, tmp_path, tag="v1.0")  # the same tag at the same commit
-    published(hub, folder, tmp_path, tag="also")  # nothing changed: a tag all the same
+    published(folder, tag="v1.0")  # the same tag at the same commit
+    published(folder, tag="also")  # nothing changed: a tag all the same
     assert hub.refs("acp/a")["refs/tags/also"] == first
-
     (folder / "data/0.bin").write_bytes(b"\0next")
     hub.requests.clear()
-    ran = publish(hub, folder, tmp_path, tag="v1.0")
-    assert ran.returncode == 1
-    assert f"has it already, at another release ({first[:12]})" in ran.stderr
-    assert not asked(hub, *WRITES)
-    ran = publish(hub, folder, tmp_path, revision="v1.0")
-    assert "a tag of acp/a" in ran.stderr
-    assert not asked(hub, *WRITES)
+    with pytest.raises(AcpError, match=rf"at another release \({first[:12]}\)"):
+        published(folder, tag="v1.0")
+    with pytest.raises(AcpError, match="a tag of acp/a"):
+        published(folder, revision="v1.0")
+    assert not writes(hub)
 
 
-def test_private(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path, private=True)
-    assert hub.store.repo("dataset", "acp/a").private
-    published(hub, folder, tmp_path)  # stays private
-    assert hub.store.repo("dataset", "acp/a").private
-
-
-def test_private_is_not_public(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    published(hub, folder, tmp_path)
+def test_private(hub: Hub, folder: Path) -> None:
+    published(folder, private=True)
+    published(folder)
+    assert hub.repo("acp/a").private  # as it was
+    hub.repo("acp/a").private = False
     hub.requests.clear()
-    ran = publish(hub, folder, tmp_path, private=True)
-    assert ran.returncode == 1
-    assert "exists and is public" in ran.stderr
-    assert not asked(hub, *WRITES)
+    with pytest.raises(AcpError, match="exists and is public"):
+        published(folder, private=True)
+    assert not writes(hub)
 
 
-def test_pull_requests(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    ran = publish(hub, folder, tmp_path, create_pr=True)
-    assert "has no main yet" in ran.stderr
-    published(hub, folder, tmp_path)
+def test_pull_requests(hub: Hub, folder: Path) -> None:
+    with pytest.raises(AcpError, match="has no main yet"):
+        published(folder, create_pr=True)
+    published(folder)
     (folder / "data/0.bin").write_bytes(b"\0proposed")
     hub.fail("POST", "/commit/", "answer lost", times=1)
-    done = published(hub, folder, tmp_path, create_pr=True)
-    assert done["proposal"] == f"{hub.address}/datasets/acp/a/discussions/1"
-    assert hub.refs("acp/a")["refs/pr/1"] == done["commit"]
+    done = published(folder, create_pr=True)
+    assert done.proposal == f"{hub.address}/datasets/acp/a/discussions/1"
+    assert hub.refs("acp/a")["refs/pr/1"] == done.commit
     assert holds(hub, folder, "refs/pr/1")
     assert releases(hub) == 1
-
-    again = published(hub, folder, tmp_path, create_pr=True)  # proposed already
-    assert again["proposal"] == done["proposal"]
-    assert (again["commit"], again["sent"]) == (done["commit"], 0)
+    again = published(folder, create_pr=True)  # proposed already
+    assert (again.proposal, again.commit) == (done.proposal, done.commit)
 
     (folder / "data/1.bin").write_bytes(b"\0also")
-    again = published(hub, folder, tmp_path, revision="refs/pr/1")
-    assert hub.refs("acp/a")["refs/pr/1"] == again["commit"]
+    more = published(folder, revision="refs/pr/1")
+    assert hub.refs("acp/a")["refs/pr/1"] == more.commit
     assert holds(hub, folder, "refs/pr/1")
-    assert "refs/pr/2" not in hub.refs("acp/a")
+    hub.repo("acp/a").closed.append(1)
+    assert str(published(folder, create_pr=True).proposal).endswith("/discussions/2")
 
 
 @pytest.mark.parametrize(
@@ -237,9 +223,96 @@ def test_pull_requests(hub: Hub, folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_names_that_cannot_be(
-    hub: Hub, folder: Path, tmp_path: Path, options: dict[str, Any], message: str
+    hub: Hub, folder: Path, options: dict[str, Any], message: str
 ) -> None:
-    ran = publish(hub, folder, tmp_path, **options)
-    assert ran.returncode == 1
-    assert message in ran.stderr
-    assert not asked(hub, *WRITES)
+    with pytest.raises(AcpError, match=message):
+        published(folder, **options)
+    assert not writes(hub)
+
+
+EVERYTHING = (
+    ("GET", r"/api/datasets/acp/a$"),
+    ("POST", "/api/repos/create"),
+    ("GET", "/refs"),
+    ("GET", "/tree/"),
+    ("POST", "/preupload/"),
+    ("POST", "/objects/batch"),
+    ("PUT", "/lfs/"),
+    ("POST", "/validate-yaml"),
+    ("POST", "/branch/"),
+    ("POST", "/commit/"),
+    ("POST", "/tag/"),
+)
+
+
+@pytest.mark.parametrize("fault", [503, "drop", "answer lost"])
+def test_each_kind_of_request_fails_once(
+    hub: Hub, folder: Path, fault: str | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "PAUSES", (0.01,) * len(EVERYTHING))
+    for method, pattern in EVERYTHING:
+        hub.fail(method, pattern, fault, times=1)
+    done = published(folder, revision="next", tag="v1")
+    assert holds(hub, folder, "next")
+    assert releases(hub, "next") == 1
+    refs = hub.refs("acp/a")
+    assert refs["refs/heads/next"] == refs["refs/tags/v1"] == done.commit
+    assert releases(hub) == 0
+    asked = [f"{method} {path}" for method, path, _ in hub.requests]
+    assert all(any(re.search(f"{m}.*{p}", line) for line in asked) for m, p in EVERYTHING)
+
+
+@pytest.mark.parametrize("fault", [503, "drop"])
+def test_a_hub_that_stays_away(hub: Hub, folder: Path, fault: str | int) -> None:
+    hub.fail("POST", "/commit/", fault, times=100)
+    with pytest.raises(AcpError, match=r"after several attempts; .*the same command goes on"):
+        published(folder)
+    assert releases(hub) == 0
+
+
+def test_a_hub_that_goes_away_with_the_answer(hub: Hub, folder: Path) -> None:
+    hub.fail("POST", "/commit/", "answer lost", times=1)
+    hub.when("POST", "/commit/", lambda: hub.fail("GET", "/api/datasets/acp/a", 502, times=100))
+    with pytest.raises(AcpError, match="whether the release is in it is not known"):
+        published(folder)
+    assert releases(hub) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (429, {"RateLimit": '"api";r=0;t=55'}, 55),
+        (503, {"Retry-After": "7"}, 7),
+        (503, {"Retry-After": "86400"}, errors.LONGEST),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.01),
+        (429, {}, 0.01),
+    ],
+)
+def test_the_wait_that_the_hub_asks_for(
+    status: int, headers: dict[str, str], wait: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = import_module(type(get_session()).__module__.partition(".")[0])
+    answer = http.Response(status, headers=headers, request=http.Request("GET", "http://x"))
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    failures = iter([HfHubHTTPError("no", response=answer)])
+
+    def attempt() -> str:
+        for failure in failures:
+            raise failure
+        return "done"
+
+    assert errors.retried(attempt, lambda line: None) == "done"
+    assert waits == [wait]
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/1.bin"])
+def test_a_file_that_changes_or_vanishes(hub: Hub, folder: Path, name: str) -> None:
+    hub.when("POST", "/preupload/", lambda: (folder / name).unlink())
+    with pytest.raises(AcpError, match=f"{name}: changed or vanished"):
+        published(folder)
+    (folder / name).write_bytes(b"\0anew")
+    hub.when("PUT", "/lfs/", lambda: (folder / name).write_bytes(b"\0and anew"))
+    with pytest.raises(AcpError, match=f"{name}: changed or vanished"):
+        published(folder)
+    assert releases(hub) == 0

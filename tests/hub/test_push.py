@@ -4,176 +4,217 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
-from support.loopback_hub import TOKEN, Hub
-from support.publishing import (
-    contents,
-    killed,
-    made,
-    once_each,
-    push,
-    pushed,
-    random_folder,
-    refused,
-    writes,
-)
+from acp.core.errors import AcpError
+from acp.hub.data_set import push_data_set, release_of
+from acp.hub.target import Target
+from support.in_process import run_acp
+from support.loopback_hub import Hub
+from support.loopback_hub.hub import READ_TOKEN
+from support.publishing import contents, holds, made, random_folder, use, writes
 
-LOAD = """
-import sys
-from datasets import load_dataset
-for config in ("curated", "raw", "scene_graphs"):
-    print(config, load_dataset("acp/a", config, split="train").num_rows)
-print(next(iter(load_dataset("acp/a", split="train", streaming=True)))["image"].size)
-"""
+Push = Callable[..., str]
 
 
-def test_a_data_set_on_the_hub(hub: Hub, six: Path, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _here(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(hub, monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture
+def push(capsys: pytest.CaptureFixture[str]) -> Push:
+    """Run acp push; what it prints, or the one line of its error."""
+
+    def run(folder: Path, *options: str, repo: str = "acp/a", code: int = 0) -> str:
+        ended, out, said = run_acp(["push", str(folder), "--repo", repo, *options], capsys)
+        assert ended == code, said
+        if not code:
+            return out
+        *before, last = said.splitlines()
+        assert last.startswith("error: ")
+        assert not any(line.startswith(("error: ", "Traceback")) for line in before)
+        return said
+
+    return run
+
+
+def test_a_data_set_on_the_hub(hub: Hub, six: Path, push: Push) -> None:
     before = contents(six)
-    out = pushed(hub, six)
+    out = push(six)
     assert contents(six) == before
     assert f"release     {hub.address}/datasets/acp/a/tree/main" in out
     assert f"commit      {hub.head('acp/a')}" in out
     assert "data = load_dataset('acp/a', split='train')" in out
-
     files = hub.files("acp/a")
-    receipt = json.loads(files[".acp.json"])
-    assert set(receipt["sha256"]) == set(files) - {".acp.json", ".gitattributes"}
-    for name, wanted in receipt["sha256"].items():
-        assert hashlib.sha256(files[name]).hexdigest() == wanted, name
+    sums = json.loads(files[".acp.json"])["sha256"]
+    assert set(sums) == set(files) - {".acp.json", ".gitattributes"}
+    assert all(hashlib.sha256(files[name]).hexdigest() == sums[name] for name in sums)
     assert "acp/a" in files["README.md"].decode()
     assert "acp/tiny" not in files["README.md"].decode().split("---")[1]
-    assert files["README.md"] != before["README.md"]
-    ran = hub.run(LOAD, tmp_path / "empty")
-    assert ran.stdout.split() == ["curated", "6", "raw", "6", "scene_graphs", "6", "(64,", "64)"]
 
-
-def test_nothing_changed_is_no_commit(hub: Hub, six: Path, tmp_path: Path) -> None:
-    pushed(hub, six)
-    copy = tmp_path / "elsewhere" / "copy"
-    shutil.copytree(six, copy)
-    for name in ("README.md", ".acp.json"):
-        os.utime(copy / name)
     hub.requests.clear()
-    out = pushed(hub, copy)
-    assert "nothing changed: no commit" in out
+    assert "nothing changed: no commit" in push(six)
     assert not writes(hub)
-    assert len(hub.log("acp/a")) == 2
 
 
-def test_what_is_stale_goes_and_all_else_stays(hub: Hub, six: Path, tmp_path: Path) -> None:
-    pushed(hub, six)
-    files = hub.files("acp/a")
-    receipt = json.loads(files[".acp.json"])
+def test_what_is_stale_goes_and_all_else_stays(
+    hub: Hub, six: Path, tmp_path: Path, push: Push
+) -> None:
+    push(six)
+    receipt = json.loads(hub.files("acp/a")[".acp.json"])
     receipt["sha256"] |= {"old.jpg": "0" * 64, ".gitattributes": "0" * 64}
     others = {"LICENSE": b"mine", "look.ipynb": b"{}", "extra/x.parquet": b"PAR1"}
     stale = {"raw/train-00000-of-00002.parquet": b"PAR1", "old.jpg": b"\xff\xd8\0"}
     hub.commit("acp/a", {**others, **stale, ".acp.json": json.dumps(receipt).encode()})
 
     seven = made(tmp_path / "seven", 7)
-    out = pushed(hub, seven, "--dry-run")
-    removed = sum(map(len, stale.values()))
-    assert re.search(rf"removed +2 files +{removed} B\n", out)
+    out = push(seven, "--dry-run")
+    assert re.search(rf"removed +2 files +{sum(map(len, stale.values()))} B\n", out)
     assert re.search(r"others +4 files .*left alone", out)  # with .gitattributes
     changed = re.search(r"would send +(\S+ \S+)", out)
-    out = pushed(hub, seven)
     assert changed is not None
-    assert f"sent        {changed[1]}" in out
+    assert f"sent        {changed[1]}" in push(seven)
     after = hub.files("acp/a")
     assert ".gitattributes" in after
     assert not stale.keys() & after.keys()
-    assert {name: after[name] for name in others} == others
+    assert others.items() <= after.items()
     assert len(hub.log("acp/a")) == 4
 
 
-def test_a_dry_run_of_a_repository_to_be_made(hub: Hub, six: Path) -> None:
-    for token in (TOKEN, None):
-        ran = push(hub, six, "--dry-run", "--private", token=token)
-        assert ran.returncode == 0, ran.stderr
-        assert "(to be made)" in ran.stdout
-        assert "dry run: nothing was written" in ran.stdout
-    assert not writes(hub)
+def test_to_a_tag_a_branch_and_a_proposal(hub: Hub, six: Path, tmp_path: Path, push: Push) -> None:
+    assert "(to be made)" in push(six, "--dry-run", "--private")
+    assert not hub.repos
+    assert "revision='v1.0'" in push(six, "--tag", "v1.0", "--private")
+    assert hub.repo("acp/a").private
+    seven = made(tmp_path / "seven", 7)
+    out = push(seven, "--create-pr")
+    assert f"proposed    {hub.address}/datasets/acp/a/discussions/1" in out
+    assert "/datasets/acp/a/tree/next" in push(seven, "--revision", "next")
+    refs = {"refs/heads/main", "refs/heads/next", "refs/pr/1", "refs/tags/v1.0"}
+    assert set(hub.refs("acp/a")) == refs
+    assert len(hub.log("acp/a")) == 2
 
 
-def test_another_data_set_is_not_mixed_with_ours(hub: Hub, six: Path, tmp_path: Path) -> None:
+def test_another_data_set_is_not_mixed_with_ours(
+    hub: Hub, six: Path, tmp_path: Path, push: Push
+) -> None:
     theirs = random_folder(tmp_path / "theirs", files=1)
     (theirs / "data" / "train.parquet").write_bytes(b"PAR1")
     hub.put_folder("acp/a", theirs)
-    line = refused(push(hub, six))
-    assert "acp/a: holds another data set (data/train.parquet)" in line
+    assert "acp/a: holds another data set (data/train.parquet)" in push(six, code=1)
     assert not writes(hub)
 
 
-def test_a_folder_without_a_receipt_goes_as_it_is(hub: Hub, six: Path, tmp_path: Path) -> None:
-    plain = tmp_path / "plain"
-    shutil.copytree(six, plain)
+def test_a_folder_without_a_receipt_goes_as_it_is(
+    hub: Hub, six: Path, tmp_path: Path, push: Push
+) -> None:
+    plain = shutil.copytree(six, tmp_path / "plain")
     (plain / ".acp.json").unlink()
     (plain / ".cache").mkdir()
     (plain / ".cache" / "secret").write_text("x")
-    pushed(hub, plain)
-    files = hub.files("acp/a")
-    files.pop(".gitattributes")
+    push(plain)
     shutil.rmtree(plain / ".cache")
-    assert files == contents(plain)
+    assert holds(hub, plain)
     raw = plain / "raw" / "train-00000-of-00001.parquet"
-    raw.rename(raw.with_name("train.parquet"))  # fits the card no more, but no longer matters:
+    raw.rename(raw.with_name("train.parquet"))
     card = plain / "README.md"
     card.write_text(card.read_text().replace("raw/train-*", "raw/train*"))
-    pushed(hub, plain)
-    assert "raw/train-00000-of-00001.parquet" not in hub.files("acp/a")
+    push(plain)
+    assert holds(hub, plain)
 
 
-def test_problems_are_told_and_nothing_is_sent(hub: Hub, six: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(six, broken)
+def test_problems_are_told_and_nothing_is_sent(
+    hub: Hub, six: Path, tmp_path: Path, push: Push
+) -> None:
+    broken = shutil.copytree(six, tmp_path / "broken")
     shard = broken / "raw" / "train-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-9])
-    ran = push(hub, broken)
-    assert "nothing was sent" in refused(ran)
-    assert "raw/train-00000-of-00001.parquet" in ran.stderr
+    said = push(broken, code=1)
+    assert "nothing was sent" in said
+    assert "raw/train-00000-of-00001.parquet" in said
+    assert "no such folder" in push(tmp_path / "nowhere", code=1)
     assert not writes(hub)
-    assert "no such" in refused(push(hub, tmp_path / "nowhere")).lower()
 
 
-def test_the_example_of_the_docs(hub: Hub, tmp_path: Path) -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "publishing.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "one.txt").write_text("one")
-    ran = hub.run(code.replace('one.txt")', f'{tmp_path}/one.txt")'), tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert hub.files("me/notes", "v1")["notes/one.txt"] == b"one"
-
-
-@pytest.mark.parametrize("at", [("PUT", "/lfs/", 3), ("POST", "/commit/", 1)])
-def test_a_killed_push_goes_on(
-    hub: Hub, six: Path, tmp_path: Path, at: tuple[str, str, int]
+def test_mistakes_are_one_line_with_the_mend(
+    hub: Hub, six: Path, push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed(hub, *at, ["-m", "acp", "push", str(six), "--repo", "acp/a"], tmp_path)
-    assert len(hub.log("acp/a")) == 1
-    assert len(hub.received) >= 2
-    pushed(hub, six)
-    assert len(hub.log("acp/a")) == 2
-    assert once_each(hub)
+    assert "OWNER/NAME" in push(six, repo="a b", code=1)
+    assert "OWNER/NAME" in push(six, repo="alone", code=1)
+    hub.fail("POST", "/repos/create", 403, times=1)
+    assert "may not write" in push(six, code=1)
+    monkeypatch.setenv("HF_TOKEN", "hf_unknown")
+    assert "does not know this token" in push(six, code=1)
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    line = push(six, code=1)
+    assert "may not write" in line
+    assert "/settings/tokens" in line
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+    monkeypatch.delenv("HF_TOKEN")
+    assert "no token of the Hub: run hf auth login" in push(six, code=1)
+    assert "dry run: nothing was written" in push(six, "--dry-run")
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "cannot be reached" in push(six, code=1)
+    monkeypatch.setattr(constants, "ENDPOINT", "hub")
+    assert "at HF_ENDPOINT (hub)" in push(six, code=1)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE" in push(six, code=1)
+    assert not hub.repos
 
 
-def test_release_to_a_tag_a_branch_and_a_proposal(hub: Hub, six: Path, tmp_path: Path) -> None:
-    out = pushed(hub, six, "--tag", "v1.0", "--private")
-    assert "revision='v1.0'" in out
-    assert hub.store.repo("dataset", "acp/a").private
-    seven = made(tmp_path / "seven", 7)
-    out = pushed(hub, seven, "--create-pr")
-    assert f"proposed    {hub.address}/datasets/acp/a/discussions/1" in out
-    out = pushed(hub, seven, "--revision", "next")
-    assert "/datasets/acp/a/tree/next" in out
-    assert set(hub.refs("acp/a")) == {
-        "refs/heads/main",
-        "refs/heads/next",
-        "refs/pr/1",
-        "refs/tags/v1.0",
-    }
-    assert len(hub.log("acp/a")) == 2
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["write", "read", "unknown"])
+def test_the_token_is_never_printed(hub: Hub, six: Path, tmp_path: Path, role: str) -> None:
+    secret = "hf_SecretOfNobody0123456789"  # noqa: S105
+    if role != "unknown":
+        hub.tokens[secret] = role
+    hub.fail("GET", "/datasets/acp/a$", 503, times=1)
+    hub.fail("PUT", "/lfs/", 503, times=1)
+    hub.fail("POST", "/commit/", "drop", times=1)
+    loud = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "RUST_LOG": "debug"}
+    said = ""
+    others = [f"{secret} x", f"{secret}\u00e9"] if role == "unknown" else []
+    for token in (f"{secret}\n", *others):
+        ran = hub.acp(["push", str(six), "--repo", "acp/a", "-v"], tmp_path, token, **loud)
+        assert ran.returncode == (0 if role == "write" else 1), ran.stderr
+        said += ran.stdout + ran.stderr
+    assert "SecretOfNobody" not in said
+    assert "Traceback" not in said
+    assert "HTTP Request: GET" in said
+    assert ("/commit/" in said) == (role == "write")
+
+
+def test_a_receipt_names_no_files_elsewhere(six: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(six, tmp_path / "tiny")
+    (tmp_path / "secret").write_text("x")
+    receipt = json.loads((folder / ".acp.json").read_text())
+    receipt["sha256"]["../secret"] = "0" * 64
+    (folder / ".acp.json").write_text(json.dumps(receipt))
+    with pytest.raises(AcpError, match="secret: missing"):
+        release_of(folder, "acp/a")
+    for text in ("{}", "[" * 100_000):
+        (folder / ".acp.json").write_text(text)
+        with pytest.raises(AcpError, match="not a receipt"):
+            release_of(folder, "acp/a")
+
+
+def test_a_folder_that_a_build_replaces_while_it_is_checked(
+    hub: Hub, six: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(six, tmp_path / "tiny")
+
+    def replaced() -> None:
+        shutil.rmtree(folder)
+        folder.stat()
+
+    with pytest.raises(AcpError, match="changed or vanished during the push"):
+        push_data_set(folder, Target("acp/a"), replaced)
+    assert not writes(hub)

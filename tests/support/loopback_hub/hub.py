@@ -7,12 +7,22 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.loopback_hub.store import Commit, RefusedError, Store
+from support.loopback_hub.repos import (
+    ATTRIBUTES,
+    SPACE_CARD,
+    Commit,
+    Contents,
+    RefusedError,
+    Repo,
+    is_lfs,
+)
+from support.loopback_hub.xet import XetFolder
 
 TESTS = Path(__file__).resolve().parents[2]
 TOKEN = "hf_loopback"  # noqa: S105
@@ -26,25 +36,25 @@ class Rule:
     method: str
     pattern: str
     times: int
-    answer: int | str | None = None
-    callback: Callable[[], object] | None = None
+    answer: int | str = ""
+    callback: Callable[[], object] = lambda: None
 
 
 class Hub:
-    """A Hub whose state lies under `root`; with `xet`, clients send and fetch by Xet.
+    """A Hub with a folder `root` for Xet; with `xet`, clients send by it.
 
-    `requests` lists (method, raw path with its query, bytes of the body); `received` the LFS
-    objects that came, (sha256, bytes) each time one came.
+    `requests` lists (method, raw path with its query, bytes of the body).
     """
 
     def __init__(self, root: Path, xet: bool = False) -> None:
-        self.store = Store(root)
+        self.contents = Contents(XetFolder(root))
         self.xet = xet
         self.address = ""
-        self.page = 1000
         self.tokens = {TOKEN: "write", READ_TOKEN: "read"}
+        self.repos: dict[tuple[str, str], Repo] = {}
         self.requests: list[tuple[str, str, int]] = []
         self.errors: list[str] = []
+        self.lock = threading.RLock()
         self._rules: list[Rule] = []
 
     # Clients.
@@ -107,25 +117,46 @@ class Hub:
         returns "drop", the request is not handled at all."""
         self._rules.append(Rule(method, pattern, times, callback=callback))
 
-    def due(self, method: str, path: str, *, callbacks: bool) -> Rule | None:
-        """The rule that this request meets, which is thereby used up once."""
-        with self.store.lock:
-            for rule in self._rules:
-                fits = rule.method == method and re.search(rule.pattern, path)
-                if fits and rule.times and (rule.callback is not None) == callbacks:
-                    rule.times -= 1
-                    return rule
-        return None
+    def fault(self, method: str, path: str) -> int | str:
+        """What goes wrong with this request, as the rules that it meets have it; "" for nothing."""
+        with self.lock:
+            met = [rule for rule in self._rules if rule.times and rule.method == method]
+            met = [rule for rule in met if re.search(rule.pattern, path)]
+            for rule in met:
+                rule.times -= 1
+        said = [rule.answer or rule.callback() for rule in met]
+        return next((rule.answer for rule in met if rule.answer), "drop" if "drop" in said else "")
 
     # What it holds.
 
     @property
     def received(self) -> list[tuple[str, int]]:
-        return self.store.received
+        """The LFS objects that came, (SHA-256, bytes) each time one came."""
+        return self.contents.received
 
     def xet_bytes(self) -> int:
         """Bytes that clients stored by Xet."""
-        return self.store.xet.size()
+        return self.contents.xet.size()
+
+    def repo(self, name: str, kind: str = "dataset") -> Repo:
+        """A repository by id."""
+        try:
+            return self.repos[kind, name]
+        except KeyError:
+            raise RefusedError(404, "Repository not found", "RepoNotFound") from None
+
+    def create(self, name: str, kind: str = "dataset", **settings: Any) -> Repo:
+        """A new repository with the first commit that the Hub makes."""
+        with self.lock:
+            if (kind, name) in self.repos:
+                raise RefusedError(409, "You already created this repo")
+            repo = self.repos[kind, name] = Repo(kind, name, **settings)
+            files = {".gitattributes": ATTRIBUTES}
+            if kind == "space":
+                files["README.md"] = SPACE_CARD.format(sdk=repo.sdk)
+            blobs = {path: self.contents.regular(text.encode()) for path, text in files.items()}
+            repo.add("refs/heads/main", "", "initial commit", blobs)
+            return repo
 
     def commit(
         self,
@@ -136,36 +167,29 @@ class Hub:
         title: str = "by another",
     ) -> str:
         """A commit that adds files and, for None, deletes them; its id."""
-        operations: list[tuple[str, Mapping[str, Any]]] = [("header", {"summary": title})]
+        changes: list[tuple[str, Mapping[str, Any]]] = [("header", {"summary": title})]
         for path, data in files.items():
             if data is None:
-                operations.append(("deletedFile", {"path": path}))
-            elif self.store.is_lfs(path, len(data), data[:512]):
-                sha256 = self.store.put(data, lfs=True)
-                operations.append(("lfsFile", {"path": path, "oid": sha256, "size": len(data)}))
+                changes.append(("deletedFile", {"path": path}))
+            elif is_lfs(path, len(data), data[:512]):
+                sha256 = self.contents.regular(data).sha256
+                changes.append(("lfsFile", {"path": path, "oid": sha256, "size": len(data)}))
             else:
                 content = base64.b64encode(data).decode()
-                operations.append(("file", {"path": path, "content": content}))
-        return self.store.commit(repo_type, repo, revision, operations)[0].oid
+                changes.append(("file", {"path": path, "content": content}))
+        with self.lock:
+            return self.contents.commit(self.repo(repo, repo_type), revision, changes)[0].oid
 
     def put_folder(
-        self,
-        repo: str,
-        folder: Path,
-        repo_type: str = "dataset",
-        *,
-        gated: bool = False,
-        private: bool = False,
-        card: Mapping[str, Any] | None = None,
+        self, repo: str, folder: Path, repo_type: str = "dataset", **settings: Any
     ) -> str:
-        """Serve the files of a folder as a repository, made if need be; the commit's id. `card`
-        is what the Hub tells of the card in place of the head of README.md; of what is `gated`
-        nobody gets the files."""
-        try:
-            self.store.repo(repo_type, repo)
-        except RefusedError:
-            settings = {"private": private, "gated": gated, "card": dict(card) if card else None}
-            self.store.create(repo_type, repo, **settings)
+        """Serve the files of a folder as a repository, made if need be; the commit's id.
+
+        `settings`: `private`; `gated`, of which nobody gets the files; `card`, what the Hub tells
+        of the card in place of the head of README.md.
+        """
+        if (repo_type, repo) not in self.repos:
+            self.create(repo, repo_type, **settings)
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         data = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
         return self.commit(repo, data, repo_type, title="a folder")
@@ -174,24 +198,17 @@ class Hub:
         self, repo: str, revision: str = "main", repo_type: str = "dataset"
     ) -> dict[str, bytes]:
         """The files of a revision."""
-        found = self.store.repo(repo_type, repo).head(revision).files
-        return {path: self.store.read(blob) for path, blob in found.items()}
+        found = self.repo(repo, repo_type).head(revision).files
+        return {path: self.contents.stored[blob.sha256] for path, blob in found.items()}
 
     def log(self, repo: str, revision: str = "main", repo_type: str = "dataset") -> list[Commit]:
         """The commits of a revision, newest first."""
-        return self.store.repo(repo_type, repo).log(revision)
+        return self.repo(repo, repo_type).log(revision)
 
     def head(self, repo: str, revision: str = "main", repo_type: str = "dataset") -> str:
         """The id of the newest commit of a revision."""
-        return self.store.repo(repo_type, repo).head(revision).oid
+        return self.repo(repo, repo_type).head(revision).oid
 
     def refs(self, repo: str, repo_type: str = "dataset") -> dict[str, str]:
         """Commits by ref: `refs/heads/main`, `refs/tags/v1.0`, `refs/pr/1`."""
-        return dict(self.store.repo(repo_type, repo).refs)
-
-    def close(self, repo: str, number: int, repo_type: str = "dataset") -> None:
-        """Close a pull request, as its owner would on its page."""
-        with self.store.lock:
-            found = self.store.repo(repo_type, repo)
-            found.closed.append(number)
-            self.store.save(found)
+        return dict(self.repo(repo, repo_type).refs)

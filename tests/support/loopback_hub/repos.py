@@ -1,229 +1,167 @@
-"""Repositories and refs: made, described, changed."""
+"""What a Hub holds: repositories with commits and refs, and contents by their SHA-256."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
 
-import yaml
+from support.loopback_hub.xet import XetFolder
 
-from support.loopback_hub.protocol import (
-    REPO,
-    Answer,
-    Request,
-    check_may_write,
-    find_repo,
-    role_of,
-    route,
-    told,
-    url_of,
+LFS_ABOVE = 10_000_000
+_SUFFIXES = (
+    "7z arrow bin bz2 ckpt gz h5 jpeg jpg lz4 model npy npz onnx parquet pickle pkl png pt pth "
+    "rar safetensors tar tflite tgz wav webp xz zip zst"
 )
-from support.loopback_hub.store import Blob, RefusedError, Repo, pointer
-
-if TYPE_CHECKING:
-    from support.loopback_hub.hub import Hub
-
-
-@route("GET", "/api/whoami-v2")
-def _whoami(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    role = role_of(hub, request)
-    if not role:
-        raise RefusedError(401, "Invalid username or password.")
-    access = {"displayName": "loopback", "role": role}
-    auth = {"type": "access_token", "accessToken": access}
-    orgs = [{"type": "org", "name": "acp"}]
-    return told(
-        {"type": "user", "name": "tester", "fullname": "Tester", "orgs": orgs, "auth": auth}
-    )
+BINARY = frozenset(f".{name}" for name in _SUFFIXES.split(" "))
+ATTRIBUTES = "".join(f"*{name} filter=lfs diff=lfs merge=lfs -text\n" for name in sorted(BINARY))
+SPACE_CARD = "---\ntitle: Space\nsdk: {sdk}\napp_file: app.py\npinned: false\n---\n"
 
 
-@route("POST", "/api/repos/create")
-def _create(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    check_may_write(hub, request)
-    wanted = request.json()
-    kind = wanted.get("type") or "model"
-    name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
-    private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
-    url = {"url": url_of(hub, kind, name), "name": name}
-    try:
-        hub.store.create(kind, name, private=private, sdk=wanted.get("sdk", ""))
-    except RefusedError as error:
-        return told({**url, "error": error.message}, error.status)
-    return told(url)
+class RefusedError(Exception):
+    """What the Hub answers to a request that it does not grant."""
+
+    def __init__(self, status: int, message: str, code: str = "", **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.headers = status, message, code, headers
 
 
-@route("DELETE", "/api/repos/delete")
-def _delete(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    check_may_write(hub, request)
-    wanted = request.json()
-    name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
-    hub.store.delete(wanted.get("type") or "model", name)
-    return told({})
+@dataclass(frozen=True)
+class Blob:
+    """A file of a commit."""
+
+    sha256: str
+    size: int
+    oid: str
+    lfs: bool = False
 
 
-@route("PUT", REPO + "/settings")
-def _settings(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    with hub.store.lock:
-        repo = find_repo(hub, request, parts, write=True)
-        wanted = request.json()
-        if "visibility" in wanted:
-            repo.private = wanted["visibility"] == "private"
-        repo.gated = bool(wanted.get("gated", repo.gated))
-        hub.store.save(repo)
-    return told({})
+@dataclass(frozen=True)
+class Commit:
+    """A commit; `files` are all there are after it."""
+
+    oid: str
+    parent: str
+    title: str
+    files: Mapping[str, Blob]
 
 
-@route("POST", "/api/validate-yaml")
-def _validate(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    errors = []
-    try:
-        _card(request.json()["content"])
-    except yaml.YAMLError as error:
-        errors.append({"message": f"YAML: {error}"})
-    return told({"errors": errors, "warnings": []}, 400 if errors else 200)
+@dataclass
+class Repo:
+    """A repository: `refs` maps `refs/heads/main` and the like to commits."""
+
+    kind: str
+    name: str
+    private: bool = False
+    gated: bool = False
+    sdk: str = ""
+    card: Mapping[str, Any] | None = None
+    refs: dict[str, str] = field(default_factory=dict)
+    closed: list[int] = field(default_factory=list)
+    commits: dict[str, Commit] = field(default_factory=dict)
+
+    def head(self, revision: str) -> Commit:
+        """The commit of a branch, tag, pull request or commit id."""
+        for ref in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
+            if ref in self.refs:
+                return self.commits[self.refs[ref]]
+        if revision in self.commits:
+            return self.commits[revision]
+        raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def log(self, revision: str) -> list[Commit]:
+        """Commits of a revision, newest first."""
+        commits = [self.head(revision)]
+        while commits[-1].parent:
+            commits.append(self.commits[commits[-1].parent])
+        return commits
+
+    def add(self, ref: str, parent: str, title: str, files: Mapping[str, Blob]) -> Commit:
+        """A commit to which `ref` points from now on."""
+        text = json.dumps([self.kind, self.name, ref, len(self.commits)])
+        oid = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.commits[oid] = Commit(oid, parent, title, dict(sorted(files.items())))
+        self.refs[ref] = oid
+        return self.commits[oid]
 
 
-def _card(text: str) -> dict[str, Any]:
-    found = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    return yaml.safe_load(found[1]) or {} if found else {}
+class Contents:
+    """The bytes of all files; `received` lists the LFS objects that came, (SHA-256, bytes) each
+    time one came."""
 
+    def __init__(self, xet: XetFolder) -> None:
+        self.xet = xet
+        self.stored: dict[str, bytes] = {}
+        self.received: list[tuple[str, int]] = []
 
-@route("GET", REPO + "(?:/revision/(?P<revision>[^/]+))?")
-def _info(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    repo = find_repo(hub, request, parts)
-    commit = repo.head(parts["revision"] or "main")
-    card = repo.card
-    if card is None and "README.md" in commit.files:
-        card = _card(hub.store.read(commit.files["README.md"]).decode())
-    siblings = [_sibling(path, blob, request) for path, blob in commit.files.items()]
-    value = {
-        "_id": "0" * 24,
-        "id": repo.name,
-        "author": repo.name.partition("/")[0],
-        "sha": commit.oid,
-        "createdAt": repo.log("main")[-1].date,
-        "lastModified": commit.date,
-        "private": repo.private,
-        "gated": repo.gated and "manual",
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-        "tags": (card or {}).get("tags", []),
-        "cardData": card or {},
-        "siblings": siblings,
-    }
-    if repo.kind == "space":
-        value["sdk"] = (card or {}).get("sdk", repo.sdk)
-    return told(value)
+    def regular(self, data: bytes) -> Blob:
+        """A file that git itself keeps."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.stored[sha256] = data
+        return Blob(sha256, len(data), _git_id(data))
 
+    def large(self, sha256: str, size: int) -> Blob:
+        """A file in LFS; refused if its bytes never came, neither as they are nor by Xet."""
+        if sha256 not in self.stored:
+            data = self.xet.fetch(sha256, size)
+            if data is None or hashlib.sha256(data).hexdigest() != sha256:
+                raise RefusedError(422, f"LFS pointer to a file that does not exist: {sha256}")
+            self.stored[sha256] = data
+        if len(self.stored[sha256]) != size:
+            raise RefusedError(422, f"LFS pointer with another size than that of {sha256}")
+        return Blob(sha256, size, _git_id(pointer(sha256, size)), lfs=True)
 
-def _sibling(path: str, blob: Blob, request: Request) -> dict[str, Any]:
-    if not request.flag("blobs"):
-        return {"rfilename": path}
-    return {"rfilename": path, "size": blob.size, "blobId": blob.oid, **lfs_of(blob, "sha256")}
-
-
-def lfs_of(blob: Blob, name: str) -> dict[str, Any]:
-    """What the Hub tells of a file in LFS, its sha256 under `name`."""
-    size = len(pointer(blob.sha256, blob.size))
-    found = {name: blob.sha256, "size": blob.size, "pointerSize": size}
-    return {"lfs": found} if blob.lfs else {}
-
-
-@route("GET", REPO + "/refs")
-def _refs(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    repo = find_repo(hub, request, parts)
-    kinds = {"branches": "refs/heads/", "tags": "refs/tags/", "pullRequests": "refs/pr/"}
-    value: dict[str, Any] = {
-        kind: [
-            {"name": ref.removeprefix(start), "ref": ref, "targetCommit": oid}
-            for ref, oid in repo.refs.items()
-            if ref.startswith(start)
-        ]
-        for kind, start in kinds.items()
-    }
-    return told({**value, "converts": []})
-
-
-def _change_ref(
-    hub: Hub, request: Request, parts: dict[str, str], ref: str, revision: str
-) -> Answer:
-    """Make a ref at a revision, or take it away."""
-    with hub.store.lock:
-        repo = find_repo(hub, request, parts, write=True)
-        if request.method == "DELETE":
-            if repo.refs.pop(ref, None) is None:
-                raise RefusedError(404, f"Invalid rev id: {ref}", "RevisionNotFound")
-        elif ref in repo.refs:
-            raise RefusedError(409, f"Reference already exists: {ref}")
+    def apply(self, files: dict[str, Blob], key: str, value: Mapping[str, Any]) -> None:
+        """Make one change of a commit."""
+        path = value["path"]
+        if key == "file":
+            data = base64.b64decode(value["content"])
+            if is_lfs(path, len(data), data[:512]):
+                raise RefusedError(400, f"{path} is large or binary: it belongs into LFS")
+            files[path] = self.regular(data)
+        elif key == "lfsFile":
+            files[path] = self.large(value["oid"], value["size"])
+        elif key == "deletedFile" and path in files:
+            del files[path]
         else:
-            repo.refs[ref] = repo.head(revision).oid
-        hub.store.save(repo)
-    return told({})
+            message = f"A file with this name doesn't exist: {path}"
+            raise RefusedError(404, message, "EntryNotFound")
+
+    def commit(
+        self,
+        repo: Repo,
+        revision: str,
+        changes: Sequence[tuple[str, Mapping[str, Any]]],
+        create_pr: bool = False,
+    ) -> tuple[Commit, int]:
+        """All changes in one step, as the protocol has them; the commit and its pull request."""
+        base, header = repo.head(revision), dict(changes[0][1])
+        files = dict(base.files)
+        for key, value in changes[1:]:
+            self.apply(files, key, value)
+        if header.get("parentCommit", base.oid) != base.oid:
+            raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
+        number = 1 + sum(ref.startswith("refs/pr/") for ref in repo.refs) if create_pr else 0
+        ref = f"refs/pr/{number}" if create_pr else revision
+        ref = ref if ref.startswith("refs/pr/") else f"refs/heads/{ref}"
+        return repo.add(ref, base.oid, header["summary"], files), number
 
 
-@route("POST", REPO + "/branch/(?P<branch>[^/]+)")
-def _branch(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    start = request.json().get("startingPoint", "main")
-    return _change_ref(hub, request, parts, f"refs/heads/{parts['branch']}", start)
+def is_lfs(path: str, size: int, sample: bytes) -> bool:
+    """Whether the Hub keeps such a file in LFS: for its name, its size or its bytes."""
+    by_name = PurePosixPath(path).suffix in BINARY
+    return bool(size) and (by_name or size > LFS_ABOVE or b"\0" in sample)
 
 
-@route("DELETE", REPO + "/branch/(?P<branch>[^/]+)")
-def _delete_branch(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    return _change_ref(hub, request, parts, f"refs/heads/{parts['branch']}", "")
+def pointer(sha256: str, size: int) -> bytes:
+    """What git holds of an LFS file."""
+    head = "version https://git-lfs.github.com/spec/v1"
+    return f"{head}\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
-@route("POST", REPO + "/tag/(?P<revision>[^/]+)")
-def _tag(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    ref = f"refs/tags/{request.json()['tag']}"
-    return _change_ref(hub, request, parts, ref, parts["revision"])
-
-
-@route("DELETE", REPO + "/tag/(?P<tag>[^/]+)")
-def _delete_tag(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    return _change_ref(hub, request, parts, f"refs/tags/{parts['tag']}", "")
-
-
-@route("GET", REPO + "/commits/(?P<revision>[^/]+)")
-def _commits(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    repo = find_repo(hub, request, parts)
-    return told(
-        [
-            {
-                "id": commit.oid,
-                "title": commit.title,
-                "message": commit.message,
-                "date": commit.date,
-                "authors": [{"user": "tester"}],
-            }
-            for commit in repo.log(parts["revision"])
-        ]
-    )
-
-
-@route("GET", REPO + "/discussions")
-def _discussions(hub: Hub, request: Request, parts: dict[str, str]) -> Answer:
-    repo = find_repo(hub, request, parts)
-    found = [
-        _discussion(repo, int(ref.removeprefix("refs/pr/")))
-        for ref in repo.refs
-        if ref.startswith("refs/pr/")
-    ]
-    wanted = request.query.get("status", "all")
-    found = [each for each in found if wanted in ("all", each["status"])]
-    return told({"discussions": found, "count": len(found), "start": 0})
-
-
-def _discussion(repo: Repo, number: int) -> dict[str, Any]:
-    first = repo.commits[repo.refs[f"refs/pr/{number}"]]
-    while first.parent and first.parent not in {commit.oid for commit in repo.log("main")}:
-        first = repo.commits[first.parent]
-    return {
-        "num": number,
-        "title": first.title,
-        "status": "closed" if number in repo.closed else "open",
-        "isPullRequest": True,
-        "author": {"name": "tester"},
-        "createdAt": first.date,
-        "repo": {"name": repo.name, "type": repo.kind},
-    }
+def _git_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -12,8 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from support.loopback_hub.hub import Hub
-from support.loopback_hub.protocol import Answer, Request
-from support.loopback_hub.routes import answer
+from support.loopback_hub.routes import Answer, Request, answer
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,25 +30,20 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client is gone
 
     def _handle(self) -> None:
-        rule = self.hub.due(self.command, self.path, callbacks=True)
-        dropped = rule is not None and rule.callback is not None and rule.callback() == "drop"
-        body = None if dropped else self._body()
+        fault = self.hub.fault(self.command, self.path)
+        body = None if fault == "drop" else self._body()
         if body is None:
             self.close_connection = True
             return
         self.hub.requests.append((self.command, self.path, len(body)))
-        fault = self.hub.due(self.command, self.path, callbacks=False)
-        if fault is not None and isinstance(fault.answer, int):
-            headers = {"Retry-After": "3"} if fault.answer == 429 else {}
-            self._send(Answer(fault.answer, headers, b'{"error": "out of order"}'))
-        elif fault is not None and fault.answer == "drop":
+        if isinstance(fault, int):
+            self._send(Answer(fault, {}, b'{"error": "out of order"}'))
+            return
+        told = self._answer(body)
+        if fault == "answer lost":
             self.close_connection = True
         else:
-            told = self._answer(body)
-            if fault is None:
-                self._send(told)
-            else:
-                self.close_connection = True
+            self._send(told)
 
     def _answer(self, body: bytes) -> Answer:
         try:
@@ -101,7 +95,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
     handler = type("OfThisHub", (Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     hub.address = f"http://127.0.0.1:{server.server_port}"
     try:
         yield hub
