@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from acp.core.errors import AcpError
-from acp.dataset.check.found import README
-from acp.dataset.check.parts import find
+from acp.core.errors import AcpError, one_line, without_token
+from acp.core.progress import Tell
+from acp.dataset.check.card_yaml import README
 from acp.dataset.receipt import RECEIPT
 
-Tell = Callable[[str], None]
 
-
-def fetch(
-    repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
+def locate(
+    name: str, revision: str | None, config: str | None, split: str | None, tell: Tell
 ) -> tuple[Path, bool]:
-    """The folder with the files of a data set, and whether it may hold but a part of them.
-
-    With a configuration or a split only its files are fetched, and the card and the receipt.
+    """The folder or file of a data set, on disk or fetched from the Hub, and whether only some of
+    its files were fetched.
 
     Raises:
         AcpError: there is none of that name, it is gated or private, or the Hub cannot be reached.
     """
+    path = Path(name).expanduser()
+    try:
+        known = path.exists()
+    except OSError:  # too long for a name
+        known = False
+    if not known:
+        if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+            raise AcpError(f"{name[:200] or 'DATASET'}: no such folder or file")
+        return _fetch_or_explain(name, revision, config, split, tell)
+    if not (path.is_dir() or path.is_file()):
+        raise AcpError(f"{name}: neither a folder nor a file")
+    if revision is not None:
+        raise AcpError(f"--revision {revision}: {name} is on disk; leave out --revision")
+    return path, False
+
+
+def _fetch_or_explain(
+    repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
+) -> tuple[Path, bool]:
     import huggingface_hub.errors as hub_errors
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -39,10 +54,8 @@ def fetch(
             )
             return Path(cached), True
     except (OSError, ValueError, transport) as error:
-        from acp.core.errors import without_token
-
-        line = f"{repo}: {_told(error, repo, revision)}"
-        raise AcpError(without_token(" ".join(line.split()))) from None
+        reason = one_line(_explained(error, repo, revision))
+        raise AcpError(without_token(f"{repo}: {reason}")) from None
 
 
 def _fetch(
@@ -54,37 +67,34 @@ def _fetch(
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     wanted = None
     if config is not None or split is not None:
-        wanted = _needed(repo, info.sha, sizes, config, split)
-    chosen = list(sizes) if wanted is None else [name for name in sizes if name in wanted]
+        wanted = {README, RECEIPT, *_files_of(repo, str(info.sha), config, split)} & set(sizes)
+    chosen = sizes if wanted is None else wanted
     size = sum(sizes[name] for name in chosen)
     tell(f"fetching {len(chosen)} files, {size / 1e6:.1f} MB, of {repo}")
     folder = snapshot_download(
         repo,
         repo_type="dataset",
         revision=revision,  # by its name, so that the cache knows it when there is no network
-        allow_patterns=None if wanted is None else [_literal(name) for name in chosen],
+        allow_patterns=None if wanted is None else [_literal(name) for name in wanted],
     )
     return Path(folder), wanted is not None
 
 
-def _needed(
-    repo: str, revision: str | None, names: Iterable[str], config: str | None, split: str | None
-) -> set[str]:
-    """The files of a configuration or a split, found in a folder of the same names."""
-    from huggingface_hub import hf_hub_download
+def _files_of(repo: str, sha: str, config: str | None, split: str | None) -> set[str]:
+    """The files of a configuration or a split, as `load_dataset` finds them on the Hub."""
+    from datasets import get_dataset_config_names, load_dataset_builder
 
-    with TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        for name in names:
-            if not {"..", ""} & set(PurePosixPath(name).parts) and not name.startswith("/"):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).touch()
-        kept = {README, RECEIPT} & set(names)
-        for name in kept & {README}:
-            fetched = hf_hub_download(repo, name, repo_type="dataset", revision=revision)
-            (root / name).write_bytes(Path(fetched).read_bytes())
-        found = find(repo, root, config, split, partial=True)
-        return kept | {found.place(path) for part in found.parts for path in part.files}
+    configs = [str(name) for name in get_dataset_config_names(repo, revision=sha)]
+    if config is not None and config not in configs:
+        raise AcpError(f"{repo}: no config {config!r}; it has {', '.join(configs)}")
+    start, found = f"hf://datasets/{repo}@{sha}/", set()
+    for name in configs if config is None else [config]:
+        with TemporaryDirectory() as cache:
+            builder = load_dataset_builder(repo, name, revision=sha, cache_dir=cache)
+        for each, files in (builder.config.data_files or {}).items():
+            if split in (None, str(each)):
+                found |= {file.removeprefix(start) for file in files if file.startswith(start)}
+    return found
 
 
 def _literal(name: str) -> str:
@@ -92,8 +102,9 @@ def _literal(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _told(error: BaseException, repo: str, revision: str | None) -> str:
+def _explained(error: BaseException, repo: str, revision: str | None) -> str:
     import huggingface_hub.errors as hub_errors
+    from datasets.exceptions import DatasetsError
     from huggingface_hub import constants
 
     if isinstance(error, hub_errors.GatedRepoError):
@@ -110,6 +121,8 @@ def _told(error: BaseException, repo: str, revision: str | None) -> str:
     if isinstance(error, hub_errors.HfHubHTTPError):
         said = error.server_message or "no reason given"
         return f"the Hub answered {error.response.status_code} ({said}); try again later"
+    if isinstance(error, DatasetsError) or type(error) is ValueError:
+        return f"load_dataset cannot read it: {error}"
     if getattr(error, "filename", None):
         return f"{error.filename}: {error.strerror}"  # type: ignore[attr-defined]
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,328 @@
+"""Which columns hold what: those of ours, the convention of the field, or as `--column` says.
+
+The convention: `image`, `width`, `height`, `image_id`, and `objects` with `bbox`, `category`,
+`segmentation`, `area` and `id`, a struct of lists or a list of structs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acp.core.errors import AcpError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+Path = tuple[str, ...]
+IntArray = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+CONVENTION = {
+    "image": "image",
+    "width": "width",
+    "height": "height",
+    "image_id": "image_id",
+    "bbox": "objects.bbox",
+    "category": "objects.category",
+    "segmentation": "objects.segmentation",
+    "area": "objects.area",
+    "id": "objects.id",
+    "relations": "relations",
+}
+"""Where each part is looked for, unless `--column PART=WHERE` names another place."""
+OF_OBJECTS = ("bbox", "category", "segmentation", "area", "id")
+ENDS = ("subject", "object")
+
+
+def named_columns(pairs: Iterable[str]) -> dict[str, str]:
+    """What `--column` says, by part.
+
+    Raises:
+        AcpError: no pair, or a part that is not checked.
+
+    >>> named_columns(["bbox=annotations.box"])
+    {'bbox': 'annotations.box'}
+    """
+    named = {}
+    for pair in pairs:
+        part, equals, place = pair.partition("=")
+        if not (equals and place):
+            raise AcpError(f"--column {pair}: expected PART=WHERE, such as bbox=objects.boxes")
+        if part not in CONVENTION:
+            raise AcpError(f"--column {pair}: no part {part!r}; {did_you_mean(part, CONVENTION)}")
+        named[part] = place
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What of a table can be checked.
+
+    Attributes:
+        at: the path of each part of `CONVENTION` that is there and of a fitting type.
+        images: further columns of images, which are decoded, too.
+        classes: how many names the classes of `category` have; 0 if it has none.
+        alike: by name, the lists that have a value for each object.
+        relation_lists: by name, the lists that have a value for each relation.
+        unread: what is not looked into, each as it is named in a line.
+    """
+
+    at: Mapping[str, Path]
+    images: tuple[str, ...] = ()
+    classes: int = 0
+    alike: Mapping[str, Path] = field(default_factory=dict)
+    relation_lists: Mapping[str, Path] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+    @property
+    def understood(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.images or {"image", "relations", *OF_OBJECTS} & set(self.at))
+
+
+def columns_of(features: Features, named: Mapping[str, str], *, ours: bool = False) -> Columns:
+    """The columns of a table with these features.
+
+    Raises:
+        AcpError: a column that was named is not there, or of another type.
+    """
+    from datasets import Image
+
+    schema = features.arrow_schema
+    at: dict[str, Path] = {}
+    for part, usual in CONVENTION.items():
+        path = tuple(named.get(part, usual).split("."))
+        if _fits(part, schema, path):
+            at[part] = path
+        elif part in named:
+            there = ", ".join(map(str, schema.names))
+            raise AcpError(
+                f"--column {part}={named[part]}: there is no such column, or its values are of "
+                f"another type; the columns are {there}"
+            )
+    images = [name for name, each in features.items() if isinstance(each, Image)]
+    alike = {part: at[part] for part in OF_OBJECTS if part in at}
+    if ours and "objects" in schema.names:
+        alike = _inner_lists(schema, ("objects",), _names(schema.field("objects").type))
+    relation_lists = {}
+    if "relations" in at:
+        relation_lists = _inner_lists(schema, at["relations"], [*ENDS, "predicate"])
+    return Columns(
+        at,
+        tuple(name for name in images if at.get("image") != (name,)),
+        _classes(features, at.get("category")),
+        alike,
+        relation_lists,
+        () if ours else tuple(_unread(schema, at, images)),
+    )
+
+
+def _inner_lists(schema: pa.Schema, path: Path, names: list[str]) -> dict[str, Path]:
+    return {name: (*path, name) for name in names if element(schema, (*path, name)) is not None}
+
+
+def _unread(schema: pa.Schema, at: Mapping[str, Path], images: list[str]) -> Iterable[str]:
+    read = {".".join(path[:end]) for path in at.values() for end in range(1, len(path) + 1)}
+    read |= set(images)
+    for each in schema:
+        inner = each.type.value_type if is_list(each.type) else each.type
+        if each.name not in read:
+            yield each.name
+        elif each.name == "objects" and _is_struct(inner):
+            fields = (f"objects.{one.name}" for one in inner)
+            yield from (name for name in fields if name not in read)
+
+
+# Types.
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Whether it is a list of any sort."""
+    import pyarrow.types as kinds
+
+    return any(is_(type_) for is_ in (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list))
+
+
+def _is_struct(type_: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_struct(type_))
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(type_) or kinds.is_floating(type_))
+
+
+def _is_key(type_: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(type_) or kinds.is_string(type_) or kinds.is_large_string(type_))
+
+
+def _is_image(type_: pa.DataType) -> bool:
+    """Whether values are contents of files: bytes, or `{"bytes", "path"}`."""
+    import pyarrow.types as kinds
+
+    if _is_struct(type_):
+        names = {each.name for each in type_}
+        return {"bytes"} <= names <= {"bytes", "path"} and _is_image(type_.field("bytes").type)
+    return bool(kinds.is_binary(type_) or kinds.is_large_binary(type_))
+
+
+def _is_box(type_: pa.DataType) -> bool:
+    return is_list(type_) and _is_number(type_.value_type)
+
+
+def _is_mask(type_: pa.DataType) -> bool:
+    return is_list(type_) or _is_struct(type_)
+
+
+_KINDS: dict[str, Callable[[pa.DataType], bool]] = {
+    "image": _is_image,
+    "width": _is_number,
+    "height": _is_number,
+    "image_id": _is_key,
+    "bbox": _is_box,
+    "category": _is_key,
+    "segmentation": _is_mask,
+    "area": _is_number,
+    "id": _is_key,
+}
+
+
+def _fits(part: str, schema: pa.Schema, path: Path) -> bool:
+    import pyarrow as pa
+
+    if part == "relations":
+        ends = [element(schema, (*path, end)) for end in ENDS]
+        return all(end is not None and pa.types.is_integer(end) for end in ends)
+    found = (element if part in OF_OBJECTS else _value)(schema, path)
+    return found is not None and _KINDS[part](found)
+
+
+def _value(schema: pa.Schema, path: Path) -> pa.DataType | None:
+    """The type of a column, or of a field of structs."""
+    type_: Any = schema
+    for name in path:
+        if name not in ([*type_.names] if type_ is schema else _names(type_)):
+            return None
+        type_ = type_.field(name).type
+    return type_
+
+
+def element(schema: pa.Schema, path: Path) -> pa.DataType | None:
+    """The type of the values in the lists of a path, of which one step may be a list; None if there
+    are no such lists."""
+    type_, inside = _value(schema, path[:1]), False
+    for name in path[1:]:
+        if type_ is not None and is_list(type_) and not inside:
+            type_, inside = type_.value_type, True
+        if type_ is None or name not in _names(type_):
+            return None
+        type_ = type_.field(name).type
+    if inside or type_ is None:
+        return type_
+    return type_.value_type if is_list(type_) else None
+
+
+def _names(type_: pa.DataType) -> list[str]:
+    return [each.name for each in type_] if _is_struct(type_) else []
+
+
+def _classes(features: Features, path: Path | None) -> int:
+    from datasets import ClassLabel
+
+    found: Any = features
+    for name in path or ():
+        found = getattr(found, "feature", found)
+        found = found.get(name) if isinstance(found, dict) else None
+    found = found[0] if isinstance(found, list) and found else getattr(found, "feature", found)
+    return len(found.names or ()) if isinstance(found, ClassLabel) else 0
+
+
+# Values.
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of a column: `values` of all rows one after another, those of row r from
+    `starts[r]` to `starts[r + 1]`."""
+
+    starts: IntArray
+    values: pa.Array
+
+    @property
+    def lengths(self) -> IntArray:
+        """How many values each row has; a null list has none."""
+        return np.diff(self.starts)
+
+    @property
+    def rows(self) -> IntArray:
+        """The row of each value."""
+        return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
+
+
+def column_at(batch: pa.RecordBatch, path: Path) -> pa.Array:
+    """A column, or a field of structs."""
+    import pyarrow.compute as pc
+
+    column = batch.column(path[0])
+    return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
+
+
+def lists_at(batch: pa.RecordBatch, path: Path) -> Lists:
+    """The lists of a path, of which one step may be a list of structs."""
+    import pyarrow.compute as pc
+
+    column, found = batch.column(path[0]), None
+    for name in path[1:]:
+        if found is None and is_list(column.type):
+            found = _lists(column)
+            column = found.values
+        column = pc.struct_field(column, name)
+    return _lists(column) if found is None else Lists(found.starts, column)
+
+
+def _lists(column: pa.Array) -> Lists:
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    return Lists(starts, pc.list_flatten(column))
+
+
+def boxes_of(flat: pa.Array) -> tuple[Numbers, IntArray]:
+    """Boxes as stored, (N, 4), and how many numbers each has: 4, or another; -1 for a null."""
+    inner = _lists(flat)
+    found = numbers(inner.values)
+    boxes = np.full((len(flat), 4), np.nan)
+    whole = inner.lengths == 4
+    boxes[whole] = found[inner.starts[:-1][whole, None] + np.arange(4)]
+    nulls = flat.is_null().to_numpy(zero_copy_only=False)
+    return boxes, np.where(nulls, -1, inner.lengths).astype(np.int64)
+
+
+def numbers(column: pa.Array) -> Numbers:
+    """Numbers as float64; nulls are not a number."""
+    import pyarrow as pa
+
+    array = column.cast(pa.float64(), safe=False)
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def keys(column: pa.Array) -> tuple[IntArray, IntArray]:
+    """Integers that are there, and their places; none of another type."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    kept = column.take(pa.array(places)).cast(pa.int64(), safe=False)
+    return np.asarray(kept.to_numpy(), np.int64), places.astype(np.int64)
