@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acp.core.boxes import BOX_FORMATS
-from acp.core.errors import AcpError, did_you_mean, reason_of
+from acp.core.errors import AcpError, reason_of
 from acp.core.progress import Advance, Tell, silent
 from acp.dataset.check.card_yaml import README, check_card, check_info, difference, same
 from acp.dataset.check.fetch import locate
@@ -32,6 +32,7 @@ from acp.executor.rows import CONFIGS, features
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from datasets import Features
 
 __all__ = ["Problem", "Report", "check_data_set"]
 FIT = 0.9
@@ -77,9 +78,10 @@ def check_data_set(
             reached.
     """
     if box_format not in BOX_FORMATS:
-        raise AcpError(f"--bbox-format {box_format}: {did_you_mean(box_format, BOX_FORMATS)}")
-    path, partial = locate(name, revision, config, split, tell)
-    found = find(name, path, config, split, partial)
+        known = ", ".join(BOX_FORMATS)
+        raise AcpError(f"--bbox-format {box_format}: no such format; known: {known}")
+    path, builders = locate(name, revision, config, split, tell)
+    found = find(name, path, config, split, builders)
     check = _Check(found, Report(name, max_problems), box_format, columns or {}, processes)
     check.run(progress)
     return check.report
@@ -148,6 +150,7 @@ class _Check:
     def _open(self) -> None:
         """Open every file by its footer."""
         for config in self.found.builders:
+            self.shards[config], self.rows[config] = [], {}
             for split, files in self.found.splits(config).items():
                 shards = list(open_shards(self.found, config, split))
                 problems = [shard for shard in shards if isinstance(shard, Problem)]
@@ -157,10 +160,8 @@ class _Check:
                 self.report.checked["files"] += len(files)
                 self.report.add(problems)
                 self.broken |= {problem.where for problem in problems}
-                self.shards.setdefault(config, []).extend(whole)
-                self.rows.setdefault(config, {})[split] = (
-                    sum(n or 0 for n in counts) if known else None
-                )
+                self.shards[config] += whole
+                self.rows[config][split] = sum(n or 0 for n in counts) if known else None
 
     def _check_card(self) -> None:
         found, report = self.found, self.report
@@ -170,8 +171,8 @@ class _Check:
             report.add([Problem("card", README, "is not there", found.card_fix)])
         for config, builder in found.builders.items():
             shards, rows = self.shards[config], self.rows[config]
-            first = shards[0].features if shards else None
-            report.add(check_info(config, builder, first, rows, found.card_fix, strict=found.ours))
+            written = self._expected(config, shards)[0] if shards else None
+            report.add(check_info(config, builder, written, rows, found.card_fix, found.ours))
             for split in (split for split, count in rows.items() if count == 0):
                 what = "has no rows; load_dataset reads it only with streaming=True"
                 report.warn([Problem("empty", f"{config}, {split}", what)])
@@ -205,18 +206,21 @@ class _Check:
             report.take_back("bbox", start, before)  # it explains them all
             report.add([problem])
 
+    def _expected(self, config: str, shards: list[Shard]) -> tuple[Features, str]:
+        """The features that all files of a configuration must have, and where they are from."""
+        if self.found.ours and config in CONFIGS:
+            return features(config), "what this acp writes"
+        return shards[0].features, shards[0].place
+
     def _features(self, config: str, shards: list[Shard]) -> Iterator[Problem]:
         """Ours are as this version writes them; those of others the same in all files."""
-        if self.found.ours and config in CONFIGS:
-            expected, where, fix = features(config), "what this acp writes", BUILD_AGAIN
-        else:
-            expected, where = shards[0].features, shards[0].place
-            fix = "write all files of a configuration with the same features"
+        expected, where = self._expected(config, shards)
+        fix = "write all files of a configuration with the same features"
         for shard in shards:
             if same(shard.features, expected, strict=self.found.ours):
                 continue
             what = f"{difference(shard.features, expected)} in {where}"
-            yield Problem("features", shard.place, what, fix)
+            yield Problem("features", shard.place, what, BUILD_AGAIN if self.found.ours else fix)
 
     def _plan(self, shard: Shard) -> Plan:
         found = self.found
@@ -254,7 +258,7 @@ class _Check:
 
     def _curated_and_raw(self) -> Iterator[Problem]:
         """`curated` holds the images and objects of `raw` that were picked, no others."""
-        if self.broken or not {"curated", "raw"} <= set(self.shards):
+        if self.broken or not (self.shards.get("curated") and self.shards.get("raw")):
             return
         for name, label in (("image_id", "image_id"), ("objects.id", "object")):
             ids = self.ids.get(("curated", name), _Ids()).values

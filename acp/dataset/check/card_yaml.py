@@ -123,7 +123,6 @@ def check_info(
     features: Features | None,
     rows: Mapping[str, int | None],
     fix: str,
-    *,
     strict: bool,
 ) -> Iterator[Problem]:
     """Features, splits and numbers of examples of the card against the files.
@@ -131,14 +130,14 @@ def check_info(
     Args:
         config: the configuration.
         builder: what `load_dataset_builder` makes of the card.
-        features: those of its files; None if none could be opened.
+        features: those of its rows; None if no file could be opened.
         rows: how many the files of each split have; None where that is not known.
         fix: how to fix a card.
         strict: the features must be equal, else that one can be cast into the other is enough.
     """
     info, where = builder.info, f"{README}: {config}"
     if features is not None and info.features and not same(features, info.features, strict=strict):
-        what = f"features: {difference(info.features, features)} in the files"
+        what = f"features: {difference(info.features, features)} in its rows"
         yield Problem("dataset_info", where, what, fix)
     told = {str(name): split.num_examples for name, split in (info.splits or {}).items()}
     if told and set(rows) - set(told):

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from acp.core.errors import AcpError, one_line, without_token
 from acp.core.progress import Tell
 from acp.dataset.check.card_yaml import README
 from acp.dataset.receipt import RECEIPT
 
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+
+Located = tuple[Path, dict[str, "DatasetBuilder"]]
+
 
 def locate(
     name: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> tuple[Path, bool]:
-    """The folder or file of a data set, on disk or fetched from the Hub, and whether only some of
-    its files were fetched.
+) -> Located:
+    """The folder or file of a data set, on disk or fetched from the Hub.
+
+    With a configuration or a split only its files are fetched, and the card and the receipt; then
+    also, by configuration, how `load_dataset` reads them, which cannot be told from a part.
 
     Raises:
         AcpError: there is none of that name, it is gated or private, or the Hub cannot be reached.
@@ -33,12 +42,12 @@ def locate(
         raise AcpError(f"{name}: neither a folder nor a file")
     if revision is not None:
         raise AcpError(f"--revision {revision}: {name} is on disk; leave out --revision")
-    return path, False
+    return path, {}
 
 
 def _fetch_or_explain(
     repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> tuple[Path, bool]:
+) -> Located:
     import huggingface_hub.errors as hub_errors
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -52,7 +61,7 @@ def _fetch_or_explain(
             cached = snapshot_download(
                 repo, repo_type="dataset", revision=revision, local_files_only=True
             )
-            return Path(cached), True
+            return Path(cached), {}
     except (OSError, ValueError, transport) as error:
         reason = one_line(_explained(error, repo, revision))
         raise AcpError(without_token(f"{repo}: {reason}")) from None
@@ -60,41 +69,54 @@ def _fetch_or_explain(
 
 def _fetch(
     repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> tuple[Path, bool]:
+) -> Located:
     from huggingface_hub import HfApi, snapshot_download
 
     info = HfApi().dataset_info(repo, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    wanted = None
+    chosen, start = set(sizes), f"hf://datasets/{repo}@{info.sha}/"
+    builders: dict[str, DatasetBuilder] = {}
     if config is not None or split is not None:
-        wanted = {README, RECEIPT, *_files_of(repo, str(info.sha), config, split)} & set(sizes)
-    chosen = sizes if wanted is None else wanted
+        builders = _builders(repo, str(info.sha), config)
+        chosen = {README, RECEIPT} & set(sizes)
+        for builder in builders.values():
+            files = builder.config.data_files or {}
+            chosen |= {
+                file.removeprefix(start)
+                for each in files
+                for file in files[each]
+                if split in (None, str(each))
+            }
     size = sum(sizes[name] for name in chosen)
     tell(f"fetching {len(chosen)} files, {size / 1e6:.1f} MB, of {repo}")
     folder = snapshot_download(
         repo,
         repo_type="dataset",
         revision=revision,  # by its name, so that the cache knows it when there is no network
-        allow_patterns=None if wanted is None else [_literal(name) for name in wanted],
+        allow_patterns=[_literal(name) for name in chosen] if builders else None,
     )
-    return Path(folder), wanted is not None
+    for builder in builders.values():  # from now on they read what was fetched
+        here = f"{Path(folder).resolve().as_posix()}/"
+        files = builder.config.data_files or {}
+        builder.config.data_files = {
+            each: [file.replace(start, here) for file in names] for each, names in files.items()
+        }
+    return Path(folder), builders
 
 
-def _files_of(repo: str, sha: str, config: str | None, split: str | None) -> set[str]:
-    """The files of a configuration or a split, as `load_dataset` finds them on the Hub."""
+def _builders(repo: str, sha: str, config: str | None) -> dict[str, DatasetBuilder]:
+    """How `load_dataset` reads the configurations of a data set on the Hub, or one of them."""
     from datasets import get_dataset_config_names, load_dataset_builder
 
     configs = [str(name) for name in get_dataset_config_names(repo, revision=sha)]
     if config is not None and config not in configs:
         raise AcpError(f"{repo}: no config {config!r}; it has {', '.join(configs)}")
-    start, found = f"hf://datasets/{repo}@{sha}/", set()
-    for name in configs if config is None else [config]:
-        with TemporaryDirectory() as cache:
-            builder = load_dataset_builder(repo, name, revision=sha, cache_dir=cache)
-        for each, files in (builder.config.data_files or {}).items():
-            if split in (None, str(each)):
-                found |= {file.removeprefix(start) for file in files if file.startswith(start)}
-    return found
+    with TemporaryDirectory() as cache:
+        return {
+            name: load_dataset_builder(repo, name, revision=sha, cache_dir=cache)
+            for name in configs
+            if config in (None, name)
+        }
 
 
 def _literal(name: str) -> str:

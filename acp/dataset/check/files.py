@@ -89,7 +89,7 @@ class DataSet:
         return {
             str(split): tuple(map(Path, names))
             for split, names in files.items()
-            if self.split in (None, str(split))
+            if names and self.split in (None, str(split))
         }
 
     def place(self, path: Path) -> str:
@@ -102,11 +102,13 @@ class DataSet:
 def find(
     name: str,
     path: Path,
-    config: str | None = None,
-    split: str | None = None,
-    partial: bool = False,
+    config: str | None,
+    split: str | None,
+    builders: dict[str, DatasetBuilder],
 ) -> DataSet:
     """The data set at `path`, a folder or a file, as `load_dataset` finds it.
+
+    `builders` are given if only some of its files were fetched.
 
     Raises:
         AcpError: it is no data set, or has no such configuration or split.
@@ -115,7 +117,7 @@ def find(
 
     for library in ("datasets", "huggingface_hub"):  # what they warn of is told in lines
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    partial = partial or config is not None or split is not None
+    partial = config is not None or split is not None
     if path.is_file():
         found = DataSet(name, path.parent.resolve(), split=split, partial=True)
         _load(found, "default", *_format_of(found.root / path.name))
@@ -127,6 +129,9 @@ def find(
     found.receipt = read_receipt(found.root)
     found.card, problems = read_card(found.root / README)
     found.problems += [*problems, *outside(found.card or {}, found.root)]
+    if builders:
+        found.builders = builders
+        return _checked(found, config, builders)
     if found.problems or (found.ours and found.card is None):
         return found
     try:
@@ -166,13 +171,19 @@ def _format_of(path: Path) -> tuple[str, str]:
 def _load(found: DataSet, config: str, where: str, data_files: str | None = None) -> None:
     from datasets import load_dataset_builder
 
+    place = f"{README}: {config}" if found.card else config
     try:
         with TemporaryDirectory() as cache:
             name = None if data_files else config
             builder = load_dataset_builder(where, name, data_files=data_files, cache_dir=cache)
-            found.builders[config] = builder
+        found.builders[config] = builder
     except Exception as error:  # whatever stands in the card
-        found.problems.append(_refusal(error, f"{README}: {config}" if found.card else config))
+        found.problems.append(_refusal(error, place))
+        return
+    for split, files in (builder.config.data_files or {}).items():
+        if not files:
+            what = f"no file matches data_files of {str(split)!r}"
+            found.problems.append(Problem("load", place, what, "correct it, or add the files"))
 
 
 def _refusal(error: BaseException, where: str) -> Problem:

@@ -171,8 +171,10 @@ def _is_image(type_: pa.DataType) -> bool:
     import pyarrow.types as kinds
 
     if _is_struct(type_):
-        names = {each.name for each in type_}
-        return {"bytes"} <= names <= {"bytes", "path"} and _is_image(type_.field("bytes").type)
+        types = {each.name: each.type for each in type_}
+        content, path = types.pop("bytes", None), types.pop("path", None)
+        known = content is not None and not _is_struct(content) and _is_image(content)
+        return known and not types and (path is None or _is_key(path) or kinds.is_null(path))
     return bool(kinds.is_binary(type_) or kinds.is_large_binary(type_))
 
 
