@@ -65,7 +65,7 @@ def check(
 def printed(report: Report) -> Iterator[str]:
     """Problems, warnings, what was not checked, and the summary."""
     yield from report.lines()
-    yield from report.warning_lines()
+    yield from (f"warning: {warning}" for warning in report.warnings)
     yield from map(shown, report.notes)
     yield report.summary()
 

@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from acp.core.boxes import BOX_FORMATS
 from acp.core.errors import AcpError, reason_of
 from acp.core.progress import Advance, Tell, silent
@@ -21,13 +19,14 @@ from acp.dataset.check.files import (
     Shard,
     batches,
     check_receipt,
+    extra_files,
     find,
     open_shards,
     unclaimed,
 )
 from acp.dataset.check.problems import Problem, Report
-from acp.dataset.check.rows import Ids, Outcome, Plan, check_batch
-from acp.dataset.check.schema import IntArray, columns_of
+from acp.dataset.check.rows import Outcome, Plan, check_batch, check_ids
+from acp.dataset.check.schema import columns_of
 from acp.executor.rows import CONFIGS, features
 
 if TYPE_CHECKING:
@@ -88,33 +87,6 @@ def check_data_set(
 
 
 @dataclass
-class _Ids:
-    """The ids of one configuration, batch by batch."""
-
-    places: list[str] = field(default_factory=list)
-    batches: list[Ids] = field(default_factory=list)
-
-    @property
-    def values(self) -> IntArray:
-        return np.concatenate([np.zeros(0, np.int64), *(each.values for each in self.batches)])
-
-    def repeated(self) -> list[tuple[int, str, str]]:
-        """Each id that was there before: its value, and the rows of both."""
-        values = self.values
-        order = np.argsort(values, kind="stable")
-        again = np.flatnonzero(values[order][1:] == values[order][:-1]) + 1
-        first = np.searchsorted(values[order], values[order][again])
-        pairs = sorted(zip(order[again].tolist(), order[first].tolist(), strict=True))
-        starts = np.cumsum([0, *(len(each.values) for each in self.batches)])
-        return [(int(values[a]), self._row(starts, a), self._row(starts, b)) for a, b in pairs]
-
-    def _row(self, starts: IntArray, number: int) -> str:
-        batch = int(np.searchsorted(starts, number, side="right")) - 1
-        row = self.batches[batch].rows[number - int(starts[batch])]
-        return f"{self.places[batch]}: row {row}"
-
-
-@dataclass
 class _Check:
     """One run over a data set that was found."""
 
@@ -126,8 +98,6 @@ class _Check:
     shards: dict[str, list[Shard]] = field(default_factory=dict)
     rows: dict[str, dict[str, int | None]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
-    ids: dict[tuple[str, str], _Ids] = field(default_factory=dict)
-    picked: dict[str, list[IntArray]] = field(default_factory=dict)
 
     def run(self, progress: Advance) -> None:
         found, report = self.found, self.report
@@ -135,17 +105,18 @@ class _Check:
         self._open()
         self._check_card()
         if found.ours:
-            problems, warnings = check_receipt(found, self.processes, self.broken)
-            report.add([*problems, *unclaimed(found)])
-            report.warn(warnings)
+            report.add([*check_receipt(found, self.processes, self.broken), *unclaimed(found)])
+            report.warnings += extra_files(found)
         else:
-            report.warn(unclaimed(found))
+            report.warnings += unclaimed(found)
         for config, shards in self.shards.items():
             if shards:
                 self._check_config(config, shards, progress)
-        if found.ours:
-            self._check_ids()
-            report.add(self._curated_and_raw())
+        if found.ours and not self.broken and not report.counts["features"] + report.counts["null"]:
+            files = {
+                config: [s.path for s in shards if s.path] for config, shards in self.shards.items()
+            }
+            report.add(check_ids({config: paths for config, paths in files.items() if paths}))
 
     def _open(self) -> None:
         """Open every file by its footer."""
@@ -175,7 +146,7 @@ class _Check:
             report.add(check_info(config, builder, written, rows, found.card_fix, found.ours))
             for split in (split for split, count in rows.items() if count == 0):
                 what = "has no rows; load_dataset reads it only with streaming=True"
-                report.warn([Problem("empty", f"{config}, {split}", what)])
+                report.warnings.append(Problem("empty", f"{config}, {split}", what))
 
     def _check_config(self, config: str, shards: list[Shard], progress: Advance) -> None:
         report = self.report
@@ -187,7 +158,7 @@ class _Check:
             report.notes += [note] if note else []
         if not any(plan.columns.understood for plan in plans):
             report.add([_not_understood(config, shards[0])])
-        for shard, outcome in self._outcomes(zip(shards, plans, strict=True)):
+        for _, outcome in self._outcomes(zip(shards, plans, strict=True)):
             if isinstance(outcome, Problem):
                 report.add([outcome])
                 self.broken.add(outcome.where)
@@ -196,12 +167,6 @@ class _Check:
             report.add(outcome.problems)
             report.checked.update(outcome.checked)
             fits.update(outcome.fits)
-            for name, ids in outcome.ids.items():
-                collected = self.ids.setdefault((config, name), _Ids())
-                collected.places.append(shard.place)
-                collected.batches.append(ids)
-            for name, values in outcome.picked.items():
-                self.picked.setdefault(name, []).append(values)
         for problem in _other_format(config, self.box_format, fits):
             report.take_back("bbox", start, before)  # it explains them all
             report.add([problem])
@@ -245,30 +210,6 @@ class _Check:
                         yield _done(*waiting.popleft())
             while waiting:
                 yield _done(*waiting.popleft())
-
-    def _check_ids(self) -> None:
-        """Ids of ours are there once."""
-        for (_, name), ids in self.ids.items():
-            self.report.add(
-                Problem(
-                    "id", one, f"{name} {value} is also that of {other}", "give each its own id"
-                )
-                for value, one, other in ids.repeated()
-            )
-
-    def _curated_and_raw(self) -> Iterator[Problem]:
-        """`curated` holds the images and objects of `raw` that were picked, no others."""
-        if self.broken or not (self.shards.get("curated") and self.shards.get("raw")):
-            return
-        for name, label in (("image_id", "image_id"), ("objects.id", "object")):
-            ids = self.ids.get(("curated", name), _Ids()).values
-            picked = np.concatenate([np.zeros(0, np.int64), *self.picked.get(name, [])])
-            for value in np.setdiff1d(ids, picked).tolist():
-                what = f"{label} {value} is not among those that raw has as kept"
-                yield Problem("subset", "curated", what, BUILD_AGAIN)
-            for value in np.setdiff1d(picked, ids).tolist():
-                what = f"{label} {value} is kept, but not in curated"
-                yield Problem("subset", "raw", what, BUILD_AGAIN)
 
 
 def _unread(config: str, plan: Plan) -> str:

@@ -200,46 +200,48 @@ def unclaimed(found: DataSet) -> Iterator[Problem]:
     """Data files that `load_dataset` leaves out, so that no reader gets them."""
     if found.partial or not found.builders:
         return
-    claimed = {
-        path for config in found.builders for s in found.splits(config).values() for path in s
-    }
+    splits = [split for config in found.builders for split in found.splits(config).values()]
+    claimed = {path for split in splits for path in split}
     suffixes = {path.suffix.lower() for path in claimed} | DATA
-    for name in files_of(found.root):
-        path = found.root / name
-        if path.suffix.lower() in suffixes and path not in claimed and not _hidden(name):
-            fix = "name it as the others are named, or in configs of the card"
-            yield Problem("unclaimed", name, "load_dataset leaves it out", fix)
+    paths = {name: found.root / name for name in files_of(found.root) if not _hidden(name)}
+    left = [n for n, p in paths.items() if p.suffix.lower() in suffixes and p not in claimed]
+    if left:
+        what = f"load_dataset leaves it out{_more(left)}"
+        fix = "name it as the others are named, or in configs of the card"
+        yield Problem("unclaimed", left[0], what, fix)
+
+
+def _more(names: list[str]) -> str:
+    return f", and {len(names) - 1:,} more, such as {names[1]}" if len(names) > 1 else ""
 
 
 # The receipt.
 
 
-def check_receipt(
-    found: DataSet, processes: int, broken: set[str]
-) -> tuple[list[Problem], list[Problem]]:
-    """Problems: files that are missing, or not those of the receipt (`broken` ones were told of
-    already); and warnings: files that the receipt does not name."""
+def check_receipt(found: DataSet, processes: int, broken: set[str]) -> Iterator[Problem]:
+    """Files that are missing, or not those of the receipt; `broken` ones were told of already."""
     if found.receipt is None:
-        return [
-            Problem("receipt", RECEIPT, "cannot be read, or is of an older acp", BUILD_AGAIN)
-        ], []
-    sums = found.receipt.sha256
-    there = [name for name in files_of(found.root) if not _hidden(name)]
-    missing = sorted(set(sums) - set(there) - {README}) if not found.partial else []
-    problems = [
-        Problem("receipt", name, f"is in {RECEIPT}, but not there", BUILD_AGAIN) for name in missing
-    ]
-    known = [name for name in there if name in sums and name not in broken]
+        yield Problem("receipt", RECEIPT, "cannot be read, or is of an older acp", BUILD_AGAIN)
+        return
+    sums, there = found.receipt.sha256, set(files_of(found.root))
+    for name in sorted(set(sums) - there - {README}) if not found.partial else ():
+        yield Problem("receipt", name, f"is in {RECEIPT}, but not there", BUILD_AGAIN)
+    known = sorted((there & set(sums)) - broken)
     with ThreadPoolExecutor(processes) as pool:
         reasons = pool.map(lambda name: _difference(found.root / name, sums[name]), known)
         for name, reason in zip(known, reasons, strict=True):
             if reason:
                 fix = found.card_fix if name == README else BUILD_AGAIN
-                problems.append(Problem("checksum", name, reason, fix))
-    extra = [name for name in there if name not in sums]
-    return problems, [
-        Problem("receipt", name, f"is not in {RECEIPT}", "a push leaves it out") for name in extra
-    ]
+                yield Problem("checksum", name, reason, fix)
+
+
+def extra_files(found: DataSet) -> Iterator[Problem]:
+    """Files that the receipt does not name."""
+    sums = found.receipt.sha256 if found.receipt else {}
+    extra = [name for name in files_of(found.root) if name not in sums and not _hidden(name)]
+    if extra and sums:
+        what = f"is not in {RECEIPT}{_more(extra)}"
+        yield Problem("receipt", extra[0], what, "a push leaves it out")
 
 
 def _difference(path: Path, expected: str) -> str:

@@ -52,7 +52,6 @@ class Report:
     warnings: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    warning_counts: Counter[str] = field(default_factory=Counter)
     checked: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -79,20 +78,15 @@ class Report:
         self.counts[kind] = count
         self.counts += Counter[str]()  # without those of which there are none
 
-    def warn(self, warnings: Iterable[Problem]) -> None:
-        """Take warnings in, in this order."""
-        for warning in warnings:
-            self.warning_counts[warning.kind] += 1
-            if self.keep is None or self.warning_counts[warning.kind] <= self.keep:
-                self.warnings.append(warning)
-
     def lines(self) -> Iterator[str]:
         """A line for each problem that is kept, and for each kind one on those that are not."""
-        yield from _lines(self.problems, self.counts)
-
-    def warning_lines(self) -> Iterator[str]:
-        """`lines` of the warnings."""
-        yield from (f"warning: {line}" for line in _lines(self.warnings, self.warning_counts))
+        kept = Counter(problem.kind for problem in self.problems)
+        last = {problem.kind: place for place, problem in enumerate(self.problems)}
+        for place, problem in enumerate(self.problems):
+            yield str(problem)
+            more = self.counts[problem.kind] - kept[problem.kind]
+            if more and last[problem.kind] == place:
+                yield f"{problem.kind}: {more:,} more of this kind; --all shows them"
 
     def summary(self) -> str:
         """One line: what was checked, what was not there, and the number of problems.
@@ -109,16 +103,6 @@ class Report:
         if self.notes and not self.total:
             result = "no problem in that, see above for what was not checked"
         return shown(f"{self.name}: checked {', '.join(numbers) or 'nothing'}{without}; {result}")
-
-
-def _lines(problems: list[Problem], counts: Counter[str]) -> Iterator[str]:
-    kept = Counter(problem.kind for problem in problems)
-    last = {problem.kind: place for place, problem in enumerate(problems)}
-    for place, problem in enumerate(problems):
-        yield str(problem)
-        more = counts[problem.kind] - kept[problem.kind]
-        if more and last[problem.kind] == place:
-            yield f"{problem.kind}: {more:,} more of this kind; --all shows them"
 
 
 def _counted(number: int, what: str) -> str:

@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,25 +65,14 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Ids:
-    """Ids of a batch, and the row of each in the file."""
-
-    rows: IntArray
-    values: IntArray
-
-
-@dataclass(slots=True)
 class Outcome:
-    """What a batch gave: problems in the order of its rows, what was counted, and its ids.
+    """What a batch gave: problems in the order of its rows, and what was counted.
 
-    `fits`: how many of its boxes lie in their images, by the format they are read in. `picked`: of
-    rows of `raw`, the ids that `curated` must have.
+    `fits`: how many of its boxes lie in their images, by the format they are read in.
     """
 
     problems: list[Problem] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
-    ids: dict[str, Ids] = field(default_factory=dict)
-    picked: dict[str, IntArray] = field(default_factory=dict)
     fits: Counter[str] = field(default_factory=Counter)
 
 
@@ -99,7 +88,6 @@ def check_batch(plan: Plan, where: str, first: int, batch: pa.RecordBatch) -> Ou
     if plan.ours:
         checks.check_nulls()
         checks.check_scores()
-    checks.take_ids(first)
     outcome = checks.outcome
     outcome.problems = [
         replace(problem, where=f"{where}: row {first + row}{problem.where}")
@@ -382,31 +370,56 @@ class _Checks:
                 what = f"{'.'.join(path)} {values[number]:g} is not between 0 and {most:g}"
                 self.add("score", int(rows[number]), what, "score the rows again")
 
-    # Ids.
 
-    def take_ids(self, first: int) -> None:
-        """Ids that must not be there twice, and those of `raw` that `curated` must have."""
-        if "image_id" in self.at:
-            values, rows = keys(column_at(self.batch, self.at["image_id"]))
-            self.outcome.ids["image_id"] = Ids(first + rows, values)
-        if "id" in self.at:
-            lists = lists_at(self.batch, self.at["id"])
-            values, places = keys(lists.values)
-            self.outcome.ids["objects.id"] = Ids(first + lists.rows[places], values)
-        if self.plan.ours and "kept" in self.batch.schema.names and not self.uneven.any():
-            self._take_picked()
+def check_ids(files: Mapping[str, Sequence[Path]]) -> Iterator[Problem]:
+    """Of ours, the parquet files by configuration: every id is there once, and `curated` holds the
+    images and the objects that `raw` has as kept, no others."""
+    both = {config: _ids_of(files[config]) for config in ("curated", "raw") if config in files}
+    for config, columns in both.items():
+        for name, (values, _) in columns.items():
+            found, counts = np.unique(values, return_counts=True)
+            for value in found[counts > 1].tolist():
+                what = f"{name} {value} is there more than once"
+                yield Problem("id", config, what, "give each its own id")
+    if len(both) < 2:
+        return
+    for name, (values, _) in both["curated"].items():
+        ids, kept = both["raw"][name]
+        for value in np.setdiff1d(values, ids[kept]).tolist():
+            what = f"{name} {value} is not among those that raw has as kept"
+            yield Problem("subset", "curated", what, "run acp build again")
+        for value in np.setdiff1d(ids[kept], values).tolist():
+            what = f"{name} {value} is kept, but not in curated"
+            yield Problem("subset", "raw", what, "run acp build again")
 
-    def _take_picked(self) -> None:
-        import pyarrow.compute as pc
 
-        kept = pc.fill_null(self.batch.column("kept"), False).to_numpy(zero_copy_only=False)
-        values, rows = keys(self.batch.column("image_id"))
-        self.outcome.picked["image_id"] = values[kept[rows]]
-        lists = self.lists["id"]
-        values, places = keys(lists.values)
-        used = pc.fill_null(pc.equal(self.lists["reject"].values, ""), False)
-        chosen = kept[lists.rows] & used.to_numpy(zero_copy_only=False)
-        self.outcome.picked["objects.id"] = values[chosen[places]]
+def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
+    """The ids of images and of objects, each with whether it is kept."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    ids: dict[str, list[tuple[IntArray, BoolArray]]] = {"image_id": [], "objects.id": []}
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            raw = "kept" in file.schema_arrow.names
+            names = ["image_id", "objects.id", *(["kept", "objects.reject"] if raw else [])]
+            for batch in file.iter_batches(columns=names):
+                images, objects = batch.column("image_id"), lists_at(batch, ("objects", "id"))
+                kept, used = np.ones(len(images), np.bool_), np.ones(len(objects.values), np.bool_)
+                if raw:
+                    kept = np.asarray(batch.column("kept"), np.bool_)
+                    reasons = lists_at(batch, ("objects", "reject")).values
+                    used = kept[objects.rows] & np.asarray(pc.equal(reasons, ""), np.bool_)
+                ids["image_id"].append((np.asarray(images, np.int64), kept))
+                ids["objects.id"].append((np.asarray(objects.values, np.int64), used))
+    empty = (np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    return {
+        name: (
+            np.concatenate([each[0] for each in (empty, *parts)]),
+            np.concatenate([each[1] for each in (empty, *parts)]),
+        )
+        for name, parts in ids.items()
+    }
 
 
 def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:

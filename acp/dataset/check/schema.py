@@ -133,7 +133,7 @@ def _unread(schema: pa.Schema, at: Mapping[str, Path], images: list[str]) -> Ite
         inner = each.type.value_type if is_list(each.type) else each.type
         if each.name not in read:
             yield each.name
-        elif each.name == "objects" and _is_struct(inner):
+        elif each.name == "objects" and _is(inner, "struct"):
             fields = (f"objects.{one.name}" for one in inner)
             yield from (name for name in fields if name not in read)
 
@@ -141,49 +141,35 @@ def _unread(schema: pa.Schema, at: Mapping[str, Path], images: list[str]) -> Ite
 # Types.
 
 
+def _is(type_: pa.DataType, *kinds: str) -> bool:
+    import pyarrow.types
+
+    return any(getattr(pyarrow.types, f"is_{kind}")(type_) for kind in kinds)
+
+
 def is_list(type_: pa.DataType) -> bool:
     """Whether it is a list of any sort."""
-    import pyarrow.types as kinds
-
-    return any(is_(type_) for is_ in (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list))
-
-
-def _is_struct(type_: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_struct(type_))
+    return _is(type_, "list", "large_list", "fixed_size_list")
 
 
 def _is_number(type_: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_integer(type_) or kinds.is_floating(type_))
+    return _is(type_, "integer", "floating")
 
 
 def _is_key(type_: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_integer(type_) or kinds.is_string(type_) or kinds.is_large_string(type_))
+    return _is(type_, "integer", "string", "large_string")
 
 
 def _is_image(type_: pa.DataType) -> bool:
     """Whether values are contents of files: bytes, or `{"bytes", "path"}`."""
-    import pyarrow.types as kinds
-
-    if _is_struct(type_):
-        types = {each.name: each.type for each in type_}
-        content, path = types.pop("bytes", None), types.pop("path", None)
-        known = content is not None and not _is_struct(content) and _is_image(content)
-        return known and not types and (path is None or _is_key(path) or kinds.is_null(path))
-    return bool(kinds.is_binary(type_) or kinds.is_large_binary(type_))
-
-
-def _is_box(type_: pa.DataType) -> bool:
-    return is_list(type_) and _is_number(type_.value_type)
-
-
-def _is_mask(type_: pa.DataType) -> bool:
-    return is_list(type_) or _is_struct(type_)
+    if not _is(type_, "struct"):
+        return _is(type_, "binary", "large_binary")
+    types = {each.name: each.type for each in type_}
+    path = types.get("path")
+    of_path = path is None or _is(path, "string", "large_string", "null")
+    content = types.get("bytes")
+    of_bytes = content is not None and _is(content, "binary", "large_binary")
+    return of_bytes and of_path and set(types) <= {"bytes", "path"}
 
 
 _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
@@ -191,20 +177,18 @@ _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "width": _is_number,
     "height": _is_number,
     "image_id": _is_key,
-    "bbox": _is_box,
+    "bbox": lambda type_: is_list(type_) and _is_number(type_.value_type),
     "category": _is_key,
-    "segmentation": _is_mask,
+    "segmentation": lambda type_: is_list(type_) or _is(type_, "struct"),
     "area": _is_number,
     "id": _is_key,
 }
 
 
 def _fits(part: str, schema: pa.Schema, path: Path) -> bool:
-    import pyarrow as pa
-
     if part == "relations":
         ends = [element(schema, (*path, end)) for end in ENDS]
-        return all(end is not None and pa.types.is_integer(end) for end in ends)
+        return all(end is not None and _is(end, "integer") for end in ends)
     found = (element if part in OF_OBJECTS else _value)(schema, path)
     return found is not None and _KINDS[part](found)
 
@@ -235,7 +219,7 @@ def element(schema: pa.Schema, path: Path) -> pa.DataType | None:
 
 
 def _names(type_: pa.DataType) -> list[str]:
-    return [each.name for each in type_] if _is_struct(type_) else []
+    return [each.name for each in type_] if _is(type_, "struct") else []
 
 
 def _classes(features: Features, path: Path | None) -> int:
@@ -323,7 +307,7 @@ def keys(column: pa.Array) -> tuple[IntArray, IntArray]:
     """Integers that are there, and their places; none of another type."""
     import pyarrow as pa
 
-    if not pa.types.is_integer(column.type):
+    if not _is(column.type, "integer"):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     kept = column.take(pa.array(places)).cast(pa.int64(), safe=False)
