@@ -25,7 +25,7 @@ from acp.dataset.check.files import (
     unclaimed,
 )
 from acp.dataset.check.problems import Problem, Report
-from acp.dataset.check.rows import Outcome, Plan, check_batch, check_ids
+from acp.dataset.check.rows import Outcome, Plan, check_ids, check_rows
 from acp.dataset.check.schema import columns_of
 from acp.executor.rows import CONFIGS, features
 
@@ -158,7 +158,7 @@ class _Check:
             report.notes += [note] if note else []
         if not any(plan.columns.understood for plan in plans):
             report.add([_not_understood(config, shards[0])])
-        for _, outcome in self._outcomes(zip(shards, plans, strict=True)):
+        for outcome in self._outcomes(zip(shards, plans, strict=True)):
             if isinstance(outcome, Problem):
                 report.add([outcome])
                 self.broken.add(outcome.where)
@@ -194,22 +194,20 @@ class _Check:
         box_format = "xywh" if found.ours else self.box_format
         return Plan(columns, found.root, box_format, found.ours)
 
-    def _outcomes(self, work: Any) -> Iterator[tuple[Shard, Outcome | Problem]]:
+    def _outcomes(self, work: Any) -> Iterator[Outcome | Problem]:
         """Every batch checked by a few threads, in the order of the rows."""
         with ThreadPoolExecutor(self.processes) as pool:
-            waiting: deque[tuple[Shard, Problem | Future[Outcome]]] = deque()
+            waiting: deque[Problem | Future[Outcome]] = deque()
             for shard, plan in work:
                 for each in batches(shard):
-                    task = (
-                        each
-                        if isinstance(each, Problem)
-                        else pool.submit(_safe, plan, shard, *each)
-                    )
-                    waiting.append((shard, task))
+                    if isinstance(each, Problem):
+                        waiting.append(each)
+                    else:
+                        waiting.append(pool.submit(_check_batch, plan, shard.place, *each))
                     if len(waiting) > 2 * self.processes:
-                        yield _done(*waiting.popleft())
+                        yield _done(waiting.popleft())
             while waiting:
-                yield _done(*waiting.popleft())
+                yield _done(waiting.popleft())
 
 
 def _unread(config: str, plan: Plan) -> str:
@@ -244,15 +242,16 @@ def _format_name(box_format: str) -> str:
     return FORMAT_NAMES[box_format.removesuffix("n")] + unit
 
 
-def _safe(plan: Plan, shard: Shard, first: int, batch: pa.RecordBatch) -> Outcome:
+def _check_batch(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outcome:
     """What stands in the files of others may be anything; it must not hide the next problem."""
+    names = batch.schema.names if plan.ours else plan.columns.names
     try:
-        return check_batch(plan, shard.place, first, batch)
-    except Exception as error:  # of numpy, pyarrow and the formats, each has its own
+        return check_rows(plan, place, first, batch.select(names).to_pylist())
+    except Exception as error:  # of what Python cannot hold
         what = f"rows {first} to {first + len(batch) - 1} cannot be checked: {reason_of(error)}"
-        problem = Problem("rows", shard.place, what, "write them as load_dataset reads them")
+        problem = Problem("rows", place, what, "write them as load_dataset reads them")
         return Outcome([problem], Counter(rows=len(batch)))
 
 
-def _done(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outcome | Problem]:
-    return shard, each if isinstance(each, Problem) else each.result()
+def _done(each: Problem | Future[Outcome]) -> Outcome | Problem:
+    return each if isinstance(each, Problem) else each.result()

@@ -1,38 +1,29 @@
-"""The checks of rows: a batch in, its problems out. Nothing here knows of files of tables."""
+"""The checks of rows: a row in, its problems out. Nothing here knows how files are found."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from acp.core.boxes import BOX_FORMATS, to_xywh_px
-from acp.core.masks import BoolArray, BrokenMaskError, Measured, check_polygons, check_rle
+from acp.core.errors import reason_of
+from acp.core.masks import BoolArray, BrokenMaskError, IntArray, Measured, check_polygons, check_rle
 from acp.dataset.check.problems import Problem
-from acp.dataset.check.schema import (
-    ENDS,
-    Columns,
-    IntArray,
-    Lists,
-    Numbers,
-    boxes_of,
-    column_at,
-    element,
-    keys,
-    lists_at,
-    numbers,
-)
+from acp.dataset.check.schema import ENDS, Columns, value_at
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
+Row = Mapping[str, Any]
+Numbers = npt.NDArray[np.float64]
+Size = tuple[int, int]
 TURNED = (5, 6, 7, 8)
 """Values of EXIF's orientation that swap width and height; readers turn such images."""
 NEVER_NULL = ("id", "category", "category_id", "bbox", "segmentation")
@@ -45,6 +36,7 @@ SCORES: Mapping[tuple[str, ...], float] = {
     ("layouts", "clis_l"): 100,
 }
 """The largest value of each score of ours; the smallest is 0."""
+FIX_OBJECT = "correct it, or remove the object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +58,9 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch gave: problems in the order of its rows, and what was counted.
+    """What some rows gave: problems in their order, and what was counted.
 
-    `fits`: how many of its boxes lie in their images, by the format they are read in.
+    `fits`: how many of their boxes lie in their images, by the format they are read in.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -76,350 +68,166 @@ class Outcome:
     fits: Counter[str] = field(default_factory=Counter)
 
 
-def check_batch(plan: Plan, where: str, first: int, batch: pa.RecordBatch) -> Outcome:
-    """Check the rows of a batch; `first` is the number of its first row in the file `where`."""
-    checks = _Checks(plan, batch)
-    checks.check_images()
-    checks.check_lists()
-    checks.check_classes()
-    checks.check_boxes()
-    checks.check_masks()
-    checks.check_relations()
-    if plan.ours:
-        checks.check_nulls()
-        checks.check_scores()
-    outcome = checks.outcome
-    outcome.problems = [
-        replace(problem, where=f"{where}: row {first + row}{problem.where}")
-        for row, problem in sorted(checks.found, key=lambda each: each[0])
-    ]
+def check_rows(plan: Plan, where: str, first: int, rows: Sequence[Row]) -> Outcome:
+    """Check rows; `first` is the number of the first one in the file `where`."""
+    outcome = Outcome(checked=Counter(rows=len(rows)))
+    boxes: list[tuple[Numbers, Size]] = []
+    for number, row in enumerate(rows, first):
+        place = f"{where}: row {number}"
+        try:
+            for each in _check_row(plan, row, outcome.checked, boxes):
+                outcome.problems.append(replace(each, where=f"{place}{each.where}"))
+        except Exception as error:  # values of others may be anything; the next row is checked
+            what = f"cannot be checked: {reason_of(error)}"
+            outcome.problems.append(Problem("rows", place, what, "correct the row"))
+    if boxes and not plan.ours:
+        outcome.fits = _try_formats(boxes)
     return outcome
 
 
-class _Checks:
-    """All checks of a batch. The `where` of a problem that is found is the place in its row."""
+def _check_row(
+    plan: Plan, row: Row, checked: Counter[str], boxes: list[tuple[Numbers, Size]]
+) -> Iterator[Problem]:
+    """The problems of a row, `where` being the place in it; its boxes join `boxes`."""
+    columns = plan.columns
+    size_wh = yield from _check_images(plan, row, checked)
+    objects = {name: value_at(row, path) or [] for name, path in columns.alike.items()}
+    relations = {name: value_at(row, path) or [] for name, path in columns.relation_lists.items()}
+    even = yield from _check_lengths("objects", objects)
+    yield from _check_lengths("relations", relations)
+    count = len(next(iter(objects.values()), ()))
+    checked["objects"] += count
+    checked["relations"] += len(relations.get("subject", ()))
+    yield from _check_classes(columns, objects.get("category", ()))
+    stored = objects.get("bbox", ()) if "bbox" in columns.at else ()
+    checked["boxes"] += len(stored)
+    pixels = yield from _check_boxes(plan, stored, size_wh)
+    if size_wh and len(stored):
+        boxes.append((_as_numbers(stored), size_wh))
+    if "segmentation" in columns.at:
+        yield from _check_masks(plan, objects, pixels if even else (), size_wh, checked)
+    if objects:
+        yield from _check_relations(plan, relations, objects, count)
+    if plan.ours:
+        yield from _check_ours(columns, row, objects)
 
-    def __init__(self, plan: Plan, batch: pa.RecordBatch) -> None:
-        self.plan, self.batch, self.at = plan, batch, plan.columns.at
-        self.outcome = Outcome(checked=Counter(rows=len(batch)))
-        self.found: list[tuple[int, Problem]] = []
-        self.sizes_wh: Numbers = np.full((len(batch), 2), np.nan)
-        self.box_lists: Lists | None = None
-        self.boxes_px: Numbers = np.zeros((0, 4))
-        self.good: BoolArray = np.zeros(0, dtype=np.bool_)
-        objects = plan.columns.alike
-        self.lists = {name: lists_at(batch, path) for name, path in objects.items()}
-        lengths = [each.lengths for each in self.lists.values()]
-        self.count = lengths[0] if lengths else np.zeros(len(batch), np.int64)
-        self.uneven = np.zeros(len(batch), dtype=np.bool_)
 
-    def add(self, kind: str, row: int, what: str, fix: str, place: str = "") -> None:
-        self.found.append((row, Problem(kind, place, what, fix)))
+def _in_object(kind: str, place: int, what: str, fix: str = FIX_OBJECT) -> Problem:
+    return Problem(kind, f", objects[{place}]", what, fix)
 
-    def add_object(self, kind: str, lists: Lists, number: int, what: str, fix: str) -> None:
-        """A problem of the object that has value `number` of the lists."""
-        row = int(lists.rows[number])
-        self.add(kind, row, what, fix, f", objects[{number - int(lists.starts[row])}]")
 
-    # Images.
+# Images.
 
-    def check_images(self) -> None:
-        """Decode every image; learn the size of those that the objects belong to."""
-        said = self._said()
-        self.sizes_wh = said.copy()
-        for name in self.plan.columns.images:
-            for row, scalar in enumerate(self.batch.column(name)):
-                self._decode(name, row, scalar.as_py())
-        if "image" not in self.at:
-            return
-        name = ".".join(self.at["image"])
-        for row, scalar in enumerate(column_at(self.batch, self.at["image"])):
-            value = scalar.as_py()
-            size = self._decode(name, row, value)
-            if size is not None:
-                self._compare_size(row, size, said[row])
-            elif value is None and self.plan.ours and self.count[row]:
-                self.add("image", row, f"{name} is null, but it has objects", "remove the row")
 
-    def _said(self) -> Numbers:
-        if not {"width", "height"} <= set(self.at):
-            return np.full((len(self.batch), 2), np.nan)
-        sides = [numbers(column_at(self.batch, self.at[name])) for name in ("width", "height")]
-        return np.stack(sides, axis=1)
+def _check_images(
+    plan: Plan, row: Row, checked: Counter[str]
+) -> Generator[Problem, None, Size | None]:
+    """Decode every image; returns the size of the one that the objects belong to."""
+    at = plan.columns.at
+    for name in plan.columns.images:
+        yield from _check_image(plan, name, row.get(name), checked)
+    width, height = (
+        value_at(row, at[side]) if side in at else None for side in ("width", "height")
+    )
+    said = None if width is None or height is None else (int(width), int(height))
+    if "image" not in at:
+        return said
+    name, value = ".".join(at["image"]), value_at(row, at["image"])
+    size = yield from _check_image(plan, name, value, checked)
+    if value is None and plan.ours and any(value_at(row, ("objects", "category")) or ()):
+        what = f"{name} is null, but it has objects"
+        yield Problem("image", "", what, "remove the row")
+    if size is None:
+        return said
+    own = (size[0], size[1])
+    as_shown = own[::-1] if size[2] else own
+    if said in (own, as_shown):
+        return said
+    if said is not None:
+        what = f"width and height say {said[0]}x{said[1]}, the image is {own[0]}x{own[1]}"
+        yield Problem("size", "", what, "correct the columns")
+    return as_shown
 
-    def _decode(self, name: str, row: int, value: Any) -> tuple[int, int, bool] | None:
-        try:
-            content = content_of(value, self.plan.root)
-            if content is None:
-                return None
-            self.outcome.checked["images"] += 1
-            return decode(content)
-        except BrokenImageError as error:
-            path = value.get("path") if isinstance(value, dict) else None
-            label = f" ({Path(path).name})" if path else ""
-            self.add(
-                "image", row, f"{name}{label} {error}", "put in a whole file, or remove the row"
-            )
+
+def _check_image(
+    plan: Plan, name: str, value: Any, checked: Counter[str]
+) -> Generator[Problem, None, tuple[int, int, bool] | None]:
+    try:
+        content = content_of(value, plan.root)
+        if content is None:
             return None
-
-    def _compare_size(self, row: int, size: tuple[int, int, bool], said: Numbers) -> None:
-        width, height, turned = size
-        shown = (height, width) if turned else (width, height)
-        if not np.isfinite(said).all():
-            self.sizes_wh[row] = shown
-        elif tuple(said) not in (shown, (width, height)):
-            self.sizes_wh[row] = shown
-            what = f"width and height say {said[0]:g}x{said[1]:g}, the image is {width}x{height}"
-            self.add("size", row, what, "correct the columns")
-
-    def _size_wh(self, row: int) -> tuple[int, int] | None:
-        width, height = self.sizes_wh[row]
-        return (int(width), int(height)) if np.isfinite(width + height) else None
-
-    # Objects.
-
-    def check_lists(self) -> None:
-        """Lists side by side have a value for each object, or for each relation."""
-        self.uneven = self._check_lengths("objects", self.lists)
-        paths = self.plan.columns.relation_lists
-        relations = {name: lists_at(self.batch, path) for name, path in paths.items()}
-        self._check_lengths("relations", relations)
-        self.outcome.checked["objects"] += int(self.count.sum())
-
-    def _check_lengths(self, label: str, lists: Mapping[str, Lists]) -> Any:
-        lengths = np.array([each.lengths for each in lists.values()]).reshape(-1, len(self.batch))
-        uneven = (lengths != lengths[:1]).any(axis=0)
-        for row in np.flatnonzero(uneven).tolist():
-            counts = dict(zip(lists, lengths[:, row].tolist(), strict=True))
-            usual = Counter(counts.values()).most_common(1)[0][0]
-            odd = ", ".join(f"{name} has {n}" for name, n in counts.items() if n != usual)
-            what = f"{label}: {odd}, the others have {usual}"
-            self.add("lengths", row, what, f"each list needs a value for each of the {label}")
-        return uneven
-
-    def check_classes(self) -> None:
-        """A class is one of the names of the feature."""
-        known = self.plan.columns.classes
-        if not known:
-            return
-        lists = lists_at(self.batch, self.at["category"])
-        codes = numbers(lists.values)
-        for number in np.flatnonzero((codes >= known) | (codes < -1)).tolist():
-            what = f"category {codes[number]:g} is none of {known} classes"
-            fix = "correct it, or the names of the feature"
-            self.add_object("class", lists, number, what, fix)
-
-    def check_boxes(self) -> None:
-        """Four finite numbers, an area, inside the image."""
-        if "bbox" not in self.at:
-            return
-        self.box_lists = lists = lists_at(self.batch, self.at["bbox"])
-        stored, counts = boxes_of(lists.values)
-        self.outcome.checked["boxes"] += len(stored)
-        sizes = self.sizes_wh[lists.rows]
-        unknown = np.asarray(~np.isfinite(sizes).all(axis=1))
-        if self.plan.box_format.endswith("n"):
-            sizes = np.where(unknown[:, None], 1.0, sizes)
-        self.boxes_px = to_xywh_px(stored, self.plan.box_format, sizes)
-        finite = np.asarray(np.isfinite(stored).all(axis=1))
-        flat = np.asarray(finite & ~(self.boxes_px[:, 2:] > 0).all(axis=1))
-        reach = reach_px(self.boxes_px, sizes)
-        outside = finite & ~flat & (reach > tolerance_px(sizes, ours=self.plan.ours))
-        self.good = finite & ~flat & ~outside
-        if not self.plan.ours:
-            self._try_formats(stored[finite & ~unknown], sizes[finite & ~unknown])
-        for number in np.flatnonzero(~self.good & (counts != -1)).tolist():
-            shown = f"bbox {_shown(stored[number])}"
-            fix = "correct it, or remove the object"
-            if counts[number] != 4:
-                what = f"bbox has {counts[number]} numbers, expected 4"
-            elif not finite[number]:
-                what = f"{shown} is not finite"
-            elif flat[number]:
-                what = f"{shown} has no area"
-            elif unknown[number]:
-                what = f"{shown} reaches outside the image"
-            else:
-                width, height = sizes[number]
-                what = f"{shown} reaches outside the image of {width:g}x{height:g}"
-                fix = "clip it to the image, or remove the object"
-            self.add_object("bbox", lists, number, what, fix)
-
-    def _try_formats(self, stored: Numbers, sizes: Numbers) -> None:
-        """How many boxes fit in each format: `check_data_set` says if another fits more of them."""
-        self.outcome.fits["all"] += len(stored)
-        for box_format in BOX_FORMATS:
-            boxes = to_xywh_px(stored, box_format, sizes)
-            fits = (boxes[:, 2:] > 0).all(axis=1)
-            fits &= reach_px(boxes, sizes) <= tolerance_px(sizes, ours=False)
-            if not box_format.endswith("n"):  # pixels in a corner pixel are normalised numbers
-                fits &= (stored > 1.5).any(axis=1)
-            self.outcome.fits[box_format] += int(fits.sum())
-
-    def check_masks(self) -> None:
-        """Masks decode, and agree with box and area."""
-        if "segmentation" not in self.at:
-            return
-        lists = lists_at(self.batch, self.at["segmentation"])
-        areas = lists_at(self.batch, self.at["area"]) if "area" in self.at else None
-        area_of = None if areas is None else numbers(areas.values)
-        rows = lists.rows
-        for number, scalar in enumerate(lists.values):
-            row = int(rows[number])
-            try:
-                mask = self._measured(scalar.as_py(), row)
-            except BrokenMaskError as error:
-                self.add_object("segmentation", lists, number, str(error), error.fix)
-                continue
-            if mask is None:
-                continue
-            self.outcome.checked["masks"] += 1
-            if self.uneven[row]:
-                continue
-            # the row is even, but its values need not begin at one place in all lists
-            inside = number - int(lists.starts[row])
-            box = self._box(row, inside)
-            area = None
-            if areas is not None and area_of is not None:
-                area = float(area_of[int(areas.starts[row]) + inside])
-            for what in _disagreements(mask, box, area, ours=self.plan.ours):
-                fix = "compute box and area from the mask again"
-                self.add_object("segmentation", lists, number, what, fix)
-
-    def _box(self, row: int, inside: int) -> Numbers | None:
-        if self.box_lists is None:
-            return None
-        number = int(self.box_lists.starts[row]) + inside
-        return self.boxes_px[number] if self.good[number] else None
-
-    def _measured(self, value: Any, row: int) -> Measured | None:
-        size_wh = self._size_wh(row)
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-            [value] = value
-        if isinstance(value, dict):
-            return None if value.get("counts") is None else check_rle(value, size_wh)
-        if not isinstance(value, list) or not value:
-            return None
-        normalised = self.plan.box_format.endswith("n") and size_wh is not None
-        scale = size_wh if normalised and size_wh else (1.0, 1.0)
-        sizes = np.array([size_wh or (0, 0)], np.float64)
-        return check_polygons(value, size_wh, float(tolerance_px(sizes, ours=False)[0]), scale)
-
-    def check_relations(self) -> None:
-        """Subjects and objects are places among the objects of their row (of others: or ids)."""
-        if "relations" not in self.at:
-            return
-        known: set[tuple[int, int]] = set()
-        if "id" in self.at and not self.plan.ours:
-            ids = lists_at(self.batch, self.at["id"])
-            values, places = keys(ids.values)
-            known = set(zip(ids.rows[places].tolist(), values.tolist(), strict=True))
-        for end in ENDS:
-            found = lists_at(self.batch, (*self.at["relations"], end))
-            if end == ENDS[0]:
-                self.outcome.checked["relations"] += len(found.values)
-            values, places = keys(found.values)
-            rows = found.rows[places]
-            wrong = (values < 0) | (values >= self.count[rows])
-            for each in np.flatnonzero(wrong).tolist():
-                row, value = int(rows[each]), int(values[each])
-                if (row, value) in known or not self.lists:
-                    continue
-                place = int(places[each] - found.starts[row])
-                what = f"{end} {value} is no place among {self.count[row]} objects"
-                fix = "correct it, or remove the relation"
-                self.add("relation", row, what, fix, f", relations[{place}]")
-
-    # Ours.
-
-    def check_nulls(self) -> None:
-        """Ids and sizes are there, and for each object its id, category, box and mask."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        for part in ("image_id", "width", "height"):
-            if part in self.at:
-                nulls = column_at(self.batch, self.at[part]).is_null()
-                for row in np.flatnonzero(nulls.to_numpy(zero_copy_only=False)).tolist():
-                    self.add("null", row, f"{part} is null", "remove the row")
-        for name in NEVER_NULL:
-            if name not in self.lists:
-                continue
-            lists = self.lists[name]
-            nulls = lists.values.is_null()
-            if pa.types.is_struct(lists.values.type):
-                nulls = pc.or_(nulls, pc.struct_field(lists.values, "counts").is_null())
-            for number in np.flatnonzero(nulls.to_numpy(zero_copy_only=False)).tolist():
-                self.add_object("null", lists, number, f"{name} is null", "remove the object")
-
-    def check_scores(self) -> None:
-        """Scores are 0-100, shares 0-1; a null is none."""
-        for path, most in SCORES.items():
-            if path[0] not in self.batch.schema.names:
-                continue
-            rows = np.arange(len(self.batch))
-            if len(path) == 1:
-                flat = self.batch.column(path[0])
-            elif element(self.batch.schema, path) is not None:
-                lists = lists_at(self.batch, path)
-                flat, rows = lists.values, lists.rows
-            else:
-                continue
-            values, nulls = numbers(flat), flat.is_null().to_numpy(zero_copy_only=False)
-            for number in np.flatnonzero(~nulls & ~((values >= 0) & (values <= most))).tolist():
-                what = f"{'.'.join(path)} {values[number]:g} is not between 0 and {most:g}"
-                self.add("score", int(rows[number]), what, "score the rows again")
+        checked["images"] += 1
+        return decode(content)
+    except BrokenImageError as error:
+        path = value.get("path") if isinstance(value, dict) else None
+        label = f" ({Path(path).name})" if path else ""
+        fix = "put in a whole file, or remove the row"
+        yield Problem("image", "", f"{name}{label} {error}", fix)
+        return None
 
 
-def check_ids(files: Mapping[str, Sequence[Path]]) -> Iterator[Problem]:
-    """Of ours, the parquet files by configuration: every id is there once, and `curated` holds the
-    images and the objects that `raw` has as kept, no others."""
-    both = {config: _ids_of(files[config]) for config in ("curated", "raw") if config in files}
-    for config, columns in both.items():
-        for name, (values, _) in columns.items():
-            found, counts = np.unique(values, return_counts=True)
-            for value in found[counts > 1].tolist():
-                what = f"{name} {value} is there more than once"
-                yield Problem("id", config, what, "give each its own id")
-    if len(both) < 2:
-        return
-    for name, (values, _) in both["curated"].items():
-        ids, kept = both["raw"][name]
-        for value in np.setdiff1d(values, ids[kept]).tolist():
-            what = f"{name} {value} is not among those that raw has as kept"
-            yield Problem("subset", "curated", what, "run acp build again")
-        for value in np.setdiff1d(ids[kept], values).tolist():
-            what = f"{name} {value} is kept, but not in curated"
-            yield Problem("subset", "raw", what, "run acp build again")
+# Objects.
 
 
-def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
-    """The ids of images and of objects, each with whether it is kept."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+def _check_lengths(
+    label: str, lists: Mapping[str, Sequence[Any]]
+) -> Generator[Problem, None, bool]:
+    """Lists side by side are of one length; returns whether they are."""
+    lengths = {name: len(each) for name, each in lists.items()}
+    if len(set(lengths.values())) < 2:
+        return True
+    usual = Counter(lengths.values()).most_common(1)[0][0]
+    odd = ", ".join(f"{name} has {n}" for name, n in lengths.items() if n != usual)
+    fix = f"each list needs a value for each of the {label}"
+    yield Problem("lengths", "", f"{label}: {odd}, the others have {usual}", fix)
+    return False
 
-    ids: dict[str, list[tuple[IntArray, BoolArray]]] = {"image_id": [], "objects.id": []}
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            raw = "kept" in file.schema_arrow.names
-            names = ["image_id", "objects.id", *(["kept", "objects.reject"] if raw else [])]
-            for batch in file.iter_batches(columns=names):
-                images, objects = batch.column("image_id"), lists_at(batch, ("objects", "id"))
-                kept, used = np.ones(len(images), np.bool_), np.ones(len(objects.values), np.bool_)
-                if raw:
-                    kept = np.asarray(batch.column("kept"), np.bool_)
-                    reasons = lists_at(batch, ("objects", "reject")).values
-                    used = kept[objects.rows] & np.asarray(pc.equal(reasons, ""), np.bool_)
-                ids["image_id"].append((np.asarray(images, np.int64), kept))
-                ids["objects.id"].append((np.asarray(objects.values, np.int64), used))
-    empty = (np.zeros(0, np.int64), np.zeros(0, np.bool_))
-    return {
-        name: (
-            np.concatenate([each[0] for each in (empty, *parts)]),
-            np.concatenate([each[1] for each in (empty, *parts)]),
-        )
-        for name, parts in ids.items()
-    }
+
+def _check_classes(columns: Columns, codes: Sequence[Any]) -> Iterator[Problem]:
+    """A class is one of the names of the feature, or -1 for none."""
+    for place, code in enumerate(codes if columns.classes else ()):
+        if code is not None and not -1 <= code < columns.classes:
+            what = f"category {code} is none of {columns.classes} classes"
+            yield _in_object("class", place, what, "correct it, or the names of the feature")
+
+
+def _as_numbers(boxes: Sequence[Any]) -> Numbers:
+    """Boxes as stored, (N, 4); not a number where there are no four."""
+    whole = [box if box is not None and len(box) == 4 else [math.nan] * 4 for box in boxes]
+    return np.array(whole, np.float64).reshape(-1, 4)
+
+
+def _check_boxes(
+    plan: Plan, boxes: Sequence[Any], size_wh: Size | None
+) -> Generator[Problem, None, list[Numbers | None]]:
+    """Four finite numbers, an area, inside the image; returns the good ones in pixels."""
+    stored = _as_numbers(boxes)
+    normalised = plan.box_format.endswith("n")
+    sizes = np.array([size_wh or ((1, 1) if normalised else (np.nan, np.nan))] * len(boxes))
+    pixels = to_xywh_px(stored, plan.box_format, sizes)
+    tolerance, good = tolerance_px(size_wh, ours=plan.ours), list[Numbers | None]()
+    for place, (box, xywh, reach) in enumerate(
+        zip(boxes, pixels, reach_px(pixels, sizes), strict=True)
+    ):
+        good.append(None)
+        shown, fix = f"bbox {_shown(stored[place])}", FIX_OBJECT
+        if box is None:
+            continue
+        if len(box) != 4:
+            what = f"bbox has {len(box)} numbers, expected 4"
+        elif not np.isfinite(xywh).all():
+            what = f"{shown} is not finite"
+        elif (xywh[2:] <= 0).any():
+            what = f"{shown} has no area"
+        elif reach > tolerance:
+            of = f" of {size_wh[0]}x{size_wh[1]}" if size_wh else ""
+            what = f"{shown} reaches outside the image{of}"
+            fix = "clip it to the image, or remove the object"
+        else:
+            good[place] = xywh
+            continue
+        yield _in_object("bbox", place, what, fix)
+    return good
 
 
 def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:
@@ -428,19 +236,69 @@ def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:
     >>> reach_px(np.array([[-3.0, 0, 10, 10]]), np.array([[20.0, 8.0]])).tolist()
     [3.0]
     """
+    sizes = sizes_wh.reshape(-1, 2)
     ends = boxes_xywh_px[:, :2] + boxes_xywh_px[:, 2:]
-    outside = np.concatenate([-boxes_xywh_px[:, :2], ends - sizes_wh], axis=1)
+    outside = np.concatenate([-boxes_xywh_px[:, :2], ends - sizes], axis=1)
     reach = np.maximum(np.nan_to_num(outside, nan=0.0), 0).max(axis=1, initial=0)
     return np.asarray(reach, np.float64)
 
 
-def tolerance_px(sizes_wh: Numbers, *, ours: bool) -> Numbers:
-    """How far a box may reach outside, (N,): a pixel or 0.2 % of the longer side, as people draw
-    them; next to nothing for ours, which are computed."""
-    if ours:
-        return np.full(len(sizes_wh), 0.01)
-    longest = np.nan_to_num(sizes_wh).max(axis=1, initial=0)
-    return np.asarray(np.maximum(1.0, 0.002 * longest), np.float64)
+def tolerance_px(size_wh: Size | None, *, ours: bool) -> float:
+    """How far a box may reach outside: a pixel or 0.2 % of the longer side, as people draw them;
+    next to nothing for ours, which are computed."""
+    return 0.01 if ours else max(1.0, 0.002 * max(size_wh or (0,)))
+
+
+def _try_formats(boxes: list[tuple[Numbers, Size]]) -> Counter[str]:
+    """How many boxes fit in each format, and of how many."""
+    stored = np.concatenate([each for each, _ in boxes])
+    sizes = np.concatenate([np.tile(size, (len(each), 1)) for each, size in boxes])
+    whole = np.isfinite(stored).all(axis=1)
+    stored, sizes = stored[whole], sizes[whole]
+    fits = Counter({"all": len(stored)})
+    tolerance = np.maximum(1.0, 0.002 * sizes.max(axis=1, initial=0))
+    for box_format in BOX_FORMATS:
+        found = to_xywh_px(stored, box_format, sizes)
+        good = (found[:, 2:] > 0).all(axis=1) & (reach_px(found, sizes) <= tolerance)
+        if not box_format.endswith("n"):  # boxes in the first pixel alone are normalised numbers
+            good &= (stored > 1.5).any(axis=1)
+        fits[box_format] = int(good.sum())
+    return fits
+
+
+def _check_masks(
+    plan: Plan,
+    objects: Mapping[str, Sequence[Any]],
+    boxes: Sequence[Numbers | None],
+    size_wh: Size | None,
+    checked: Counter[str],
+) -> Iterator[Problem]:
+    """Masks decode, and agree with box and area; `boxes` are none if the lists are not even."""
+    for place, value in enumerate(objects["segmentation"]):
+        try:
+            mask = _measured(plan, value, size_wh)
+        except BrokenMaskError as error:
+            yield _in_object("segmentation", place, str(error), error.fix)
+            continue
+        if mask is None:
+            continue
+        checked["masks"] += 1
+        if boxes:
+            area = objects["area"][place] if "area" in plan.columns.at else None
+            for what in _disagreements(mask, boxes[place], area, ours=plan.ours):
+                fix = "compute box and area from the mask again"
+                yield _in_object("segmentation", place, what, fix)
+
+
+def _measured(plan: Plan, value: Any, size_wh: Size | None) -> Measured | None:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        [value] = value
+    if isinstance(value, dict):
+        return None if value.get("counts") is None else check_rle(value, size_wh)
+    if not isinstance(value, list) or not value:
+        return None
+    scale = size_wh if size_wh and plan.box_format.endswith("n") else (1, 1)
+    return check_polygons(value, size_wh, tolerance_px(size_wh, ours=False), scale)
 
 
 def _disagreements(
@@ -470,7 +328,88 @@ def _shown(box: Numbers) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in box)}]"
 
 
-# Images.
+def _check_relations(
+    plan: Plan,
+    relations: Mapping[str, Sequence[Any]],
+    objects: Mapping[str, Sequence[Any]],
+    count: int,
+) -> Iterator[Problem]:
+    """Subjects and objects are places among the objects of their row (of others: or ids)."""
+    ids = () if plan.ours else objects.get("id", ())
+    for end in ENDS:
+        for place, value in enumerate(relations.get(end, ())):
+            if value is not None and not 0 <= value < count and value not in ids:
+                what = f"{end} {value} is no place among {count} objects"
+                fix = "correct it, or remove the relation"
+                yield Problem("relation", f", relations[{place}]", what, fix)
+
+
+# Ours.
+
+
+def _check_ours(
+    columns: Columns, row: Row, objects: Mapping[str, Sequence[Any]]
+) -> Iterator[Problem]:
+    """Ids, sizes, categories, boxes and masks are there; scores are in their range."""
+    for name in ("image_id", "width", "height"):
+        if name in row and row[name] is None:
+            yield Problem("null", "", f"{name} is null", "remove the row")
+    for name in NEVER_NULL:
+        for place, value in enumerate(objects.get(name, ())):
+            if value is None or (isinstance(value, dict) and value.get("counts") is None):
+                yield _in_object("null", place, f"{name} is null", "remove the object")
+    for path, most in SCORES.items():
+        found = value_at(row, path)
+        for value in found if isinstance(found, list) else [found]:
+            if value is not None and not 0 <= value <= most:
+                what = f"{'.'.join(path)} {value:g} is not between 0 and {most:g}"
+                yield Problem("score", "", what, "score the rows again")
+
+
+def check_ids(files: Mapping[str, Sequence[Path]]) -> Iterator[Problem]:
+    """Of ours, the parquet files by configuration: every id is there once, and `curated` holds the
+    images and the objects that `raw` has as kept, no others."""
+    both = {config: _ids_of(files[config]) for config in ("curated", "raw") if config in files}
+    for config, columns in both.items():
+        for name, (values, _) in columns.items():
+            found, counts = np.unique(values, return_counts=True)
+            for value in found[counts > 1].tolist():
+                what = f"{name} {value} is there more than once"
+                yield Problem("id", config, what, "give each its own id")
+    for name, (values, _) in both["curated"].items() if len(both) == 2 else ():
+        ids, kept = both["raw"][name]
+        for value in np.setdiff1d(values, ids[kept]).tolist():
+            what = f"{name} {value} is not among those that raw has as kept"
+            yield Problem("subset", "curated", what, "run acp build again")
+        for value in np.setdiff1d(ids[kept], values).tolist():
+            what = f"{name} {value} is kept, but not in curated"
+            yield Problem("subset", "raw", what, "run acp build again")
+
+
+def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
+    """The ids of images and of objects, each with whether it is kept."""
+    import pyarrow.parquet as pq
+
+    images, kept = list[int](), list[bool]()
+    objects, used = list[int](), list[bool]()
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            names = ["image_id", "objects.id", "kept", "objects.reject"]  # the last two of raw
+            for batch in file.iter_batches(columns=names):
+                for row in batch.to_pylist():
+                    images.append(row["image_id"])
+                    kept.append(row.get("kept", True))
+                    ids = row["objects"]["id"]
+                    objects += ids
+                    reasons = row["objects"].get("reject", [""] * len(ids))
+                    used += [kept[-1] and not reason for reason in reasons]
+    return {
+        "image_id": (np.array(images, np.int64), np.array(kept, np.bool_)),
+        "objects.id": (np.array(objects, np.int64), np.array(used, np.bool_)),
+    }
+
+
+# Files of images.
 
 
 class BrokenImageError(ValueError):

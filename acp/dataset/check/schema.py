@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from acp.core.errors import AcpError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,13 +17,10 @@ if TYPE_CHECKING:
     from datasets import Features
 
 Path = tuple[str, ...]
-IntArray = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.float64]
 CONVENTION = {
     "image": "image",
     "width": "width",
     "height": "height",
-    "image_id": "image_id",
     "bbox": "objects.bbox",
     "category": "objects.category",
     "segmentation": "objects.segmentation",
@@ -78,6 +72,11 @@ class Columns:
     alike: Mapping[str, Path] = field(default_factory=dict)
     relation_lists: Mapping[str, Path] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are looked into."""
+        return sorted({*self.images, *(path[0] for path in self.at.values())})
 
     @property
     def understood(self) -> bool:
@@ -176,7 +175,6 @@ _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "image": _is_image,
     "width": _is_number,
     "height": _is_number,
-    "image_id": _is_key,
     "bbox": lambda type_: is_list(type_) and _is_number(type_.value_type),
     "category": _is_key,
     "segmentation": lambda type_: is_list(type_) or _is(type_, "struct"),
@@ -233,82 +231,14 @@ def _classes(features: Features, path: Path | None) -> int:
     return len(found.names or ()) if isinstance(found, ClassLabel) else 0
 
 
-# Values.
+def value_at(value: Any, path: Path) -> Any:
+    """What stands at a path of a row; where a list is on the way, the list of what is in each.
 
-
-@dataclass(frozen=True, slots=True)
-class Lists:
-    """The lists of a column: `values` of all rows one after another, those of row r from
-    `starts[r]` to `starts[r + 1]`."""
-
-    starts: IntArray
-    values: pa.Array
-
-    @property
-    def lengths(self) -> IntArray:
-        """How many values each row has; a null list has none."""
-        return np.diff(self.starts)
-
-    @property
-    def rows(self) -> IntArray:
-        """The row of each value."""
-        return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
-
-
-def column_at(batch: pa.RecordBatch, path: Path) -> pa.Array:
-    """A column, or a field of structs."""
-    import pyarrow.compute as pc
-
-    column = batch.column(path[0])
-    return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
-
-
-def lists_at(batch: pa.RecordBatch, path: Path) -> Lists:
-    """The lists of a path, of which one step may be a list of structs."""
-    import pyarrow.compute as pc
-
-    column, found = batch.column(path[0]), None
-    for name in path[1:]:
-        if found is None and is_list(column.type):
-            found = _lists(column)
-            column = found.values
-        column = pc.struct_field(column, name)
-    return _lists(column) if found is None else Lists(found.starts, column)
-
-
-def _lists(column: pa.Array) -> Lists:
-    import pyarrow.compute as pc
-
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    return Lists(starts, pc.list_flatten(column))
-
-
-def boxes_of(flat: pa.Array) -> tuple[Numbers, IntArray]:
-    """Boxes as stored, (N, 4), and how many numbers each has: 4, or another; -1 for a null."""
-    inner = _lists(flat)
-    found = numbers(inner.values)
-    boxes = np.full((len(flat), 4), np.nan)
-    whole = inner.lengths == 4
-    boxes[whole] = found[inner.starts[:-1][whole, None] + np.arange(4)]
-    nulls = flat.is_null().to_numpy(zero_copy_only=False)
-    return boxes, np.where(nulls, -1, inner.lengths).astype(np.int64)
-
-
-def numbers(column: pa.Array) -> Numbers:
-    """Numbers as float64; nulls are not a number."""
-    import pyarrow as pa
-
-    array = column.cast(pa.float64(), safe=False)
-    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def keys(column: pa.Array) -> tuple[IntArray, IntArray]:
-    """Integers that are there, and their places; none of another type."""
-    import pyarrow as pa
-
-    if not _is(column.type, "integer"):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    kept = column.take(pa.array(places)).cast(pa.int64(), safe=False)
-    return np.asarray(kept.to_numpy(), np.int64), places.astype(np.int64)
+    >>> value_at({"objects": [{"id": 1}, {"id": 2}]}, ("objects", "id"))
+    [1, 2]
+    """
+    for place, name in enumerate(path):
+        if isinstance(value, list):
+            return [value_at(each, path[place:]) for each in value]
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
