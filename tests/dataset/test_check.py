@@ -219,9 +219,12 @@ def moved(folder: Path) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     # Files.
-    "cut off": (cut_file, f"{RAW}: cannot be opened: no parquet file, or cut off; write or fetch"),
-    "empty": (empty_file, f"{SCENES}: is empty (0 bytes); write or fetch it again"),
-    "text": (text_file, f"{CURATED}: cannot be opened: no parquet file, or cut off; write"),
+    "cut off": (cut_file, f"{RAW}: cannot be opened: Parquet magic bytes not found in footer."),
+    "empty": (
+        empty_file,
+        f"{SCENES}: cannot be opened: Parquet file size is 0 bytes; write or fetch",
+    ),
+    "text": (text_file, f"{CURATED}: cannot be opened: Parquet magic bytes not found in footer."),
     "pages": (damaged_pages, f"{SCENES}: rows from 0 on cannot be read: "),
     "changed": (changed_file, "contact_sheet.jpg: is not the file that was built: its checksum"),
     "missing": (missing_file, "recipe.yaml: is in .acp.json, but not there; run acp build again"),
@@ -388,5 +391,5 @@ def test_without_a_receipt_less_is_asked(folder: Path) -> None:
     report = check_data_set(str(folder))
     assert report.ok, list(report.lines())
     assert [warning.kind for warning in report.warnings] == ["unclaimed"]
-    assert "curated: not checked: caption, " in report.notes[0]
+    assert "caption, objects.category_id, " in report.notes[0]
     assert report.summary().endswith("no problem in that, see above for what was not checked")

@@ -47,7 +47,8 @@ def test_a_broken_one(hub: Hub, tmp_path: Path) -> None:
     done = hub.acp(["check", "me/broken"], tmp_path)
     assert done.returncode == 1
     assert [line.split(";")[0] for line in done.stdout.splitlines()[:-1]] == [
-        f"{CURATED}: cannot be opened: no parquet file, or cut off"
+        f"{CURATED}: cannot be opened: Parquet magic bytes not found in footer. Either the file is "
+        "corrupted or this is not a parquet file."
     ]
 
 

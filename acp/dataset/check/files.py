@@ -28,7 +28,6 @@ MOST_ROWS = 256
 STREAMED_ROWS = 32
 DATA = {".parquet", ".arrow", ".jsonl", ".csv", ".tsv", ".tar", ".zip"}
 BUILD_AGAIN = "run acp build again"
-_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +272,8 @@ def open_shards(found: DataSet, config: str, split: str) -> Iterator[Shard | Pro
         try:
             yield _open_parquet(config, split, place, path)
         except Exception as error:  # pyarrow and `datasets` have their own
-            reason = _why_not_parquet(path) or f"cannot be opened: {_reason(error)}"
-            yield Problem("file", place, reason, "write or fetch it again")
+            what = f"cannot be opened: {_reason(error)}"
+            yield Problem("file", place, what, "write or fetch it again (git lfs pull)")
 
 
 def _open_parquet(config: str, split: str, place: str, path: Path) -> Shard:
@@ -285,20 +284,6 @@ def _open_parquet(config: str, split: str, place: str, path: Path) -> Shard:
         features, footer = Features.from_arrow_schema(file.schema_arrow), file.metadata
     size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
     return Shard(config, split, place, features, path, None, footer.num_rows, size)
-
-
-def _why_not_parquet(path: Path) -> str:
-    """What can be told of a file that is none; "" if it looks like one."""
-    with path.open("rb") as file:
-        start = file.read(len(_POINTER))
-        file.seek(max(path.stat().st_size - 4, 0))
-        end = file.read()
-    if not start:
-        return "is empty (0 bytes)"
-    if start == _POINTER:
-        return "is a pointer of git LFS, not the file; run git lfs pull"
-    whole = start.startswith(b"PAR1") and end == b"PAR1"
-    return "" if whole else "cannot be opened: no parquet file, or cut off"
 
 
 def _open_stream(config: str, split: str, builder: DatasetBuilder) -> Shard | Problem:
