@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acp.core.errors import shown
+from acp.core.progress import Advance, silent
+
 if TYPE_CHECKING:
-    from acp.dataset.check.problems import Progress, Report
+    from acp.dataset.check import Report
 
 
 def check(
@@ -18,6 +21,14 @@ def check(
     config: Annotated[str | None, typer.Option(help="Only this configuration.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a data set on the Hub.")] = None,
+    bbox_format: Annotated[
+        str,
+        typer.Option(help="Boxes of a data set that is not ours: xyxy, cxcywh, xywhn, ..."),
+    ] = "xywh",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=WHERE", help="Where it has what, e.g. bbox=objects.boxes."),
+    ] = None,
     max_problems: Annotated[
         int, typer.Option(min=1, help="Lines for problems of one kind; all are counted.")
     ] = 20,
@@ -28,6 +39,7 @@ def check(
 ) -> None:
     """Check that a data set, ours or not, is whole and means what it says."""
     from acp.dataset.check import check_data_set
+    from acp.dataset.check.schema import named_columns
     from acp.executor.progress import terminal
 
     device = terminal()
@@ -37,6 +49,8 @@ def check(
             config=config,
             split=split,
             revision=revision,
+            box_format=bbox_format,
+            columns=named_columns(column or []),
             processes=nproc or cores(),
             max_problems=None if everything else max_problems,
             tell=(lambda line: typer.echo(line, err=True)) if device else (lambda line: None),
@@ -49,12 +63,10 @@ def check(
 
 
 def printed(report: Report) -> Iterator[str]:
-    """Problems, warnings, what was taken for what, and the summary."""
-    from acp.dataset.check.problems import one_line
-
+    """Problems, warnings, what was not checked, and the summary."""
     yield from report.lines()
-    yield from report.warning_lines()
-    yield from map(one_line, report.notes)
+    yield from (f"warning: {warning}" for warning in report.warnings)
+    yield from map(shown, report.notes)
     yield report.summary()
 
 
@@ -66,21 +78,16 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def bar(device: str) -> Iterator[Progress]:
+def bar(device: str) -> Iterator[Advance]:
     """A bar of the rows on a terminal; none elsewhere."""
     if not device:
-        yield lambda what, done, total: None
+        yield silent
         return
     from huggingface_hub.utils.tqdm import tqdm
 
     with open(device, "w") as screen:  # noqa: PTH123 - a device, not a file
         rows: Any = tqdm(desc="check", unit="row", file=screen)  # type: ignore[no-untyped-call]
-
-        def advance(what: str, done: int, total: int) -> None:
-            rows.total = total
-            rows.update(done - rows.n)
-
         try:
-            yield advance
+            yield rows.update
         finally:
             rows.close()

@@ -89,6 +89,36 @@ def in_convention(
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
+BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn", "yxyx", "yxyxn")
+"""How data sets write boxes: "xywh" is a corner and the size, "xyxy" and "yxyx" are two corners,
+"cxcywh" is the middle and the size; in pixels, or with "n" normalised to the image."""
+
+
+def to_xywh_px(boxes: Any, box_format: str, sizes_wh: Any) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) in one of `BOX_FORMATS` as pixels `[x, y, w, h]`, (N, 4).
+
+    Args:
+        boxes: as they are stored.
+        box_format: the one they are stored in.
+        sizes_wh: width and height of the image of each box, (N, 2); for pixels they may be unknown.
+
+    >>> to_xywh_px([[0.5, 0.5, 0.5, 1.0]], "cxcywhn", [[200, 100]]).tolist()
+    [[50.0, 0.0, 100.0, 100.0]]
+    """
+    found = np.asarray(boxes, np.float64).reshape(-1, 4)
+    order = box_format.removesuffix("n")
+    if order == "yxyx":
+        found = found[:, [1, 0, 3, 2]]
+    if box_format.endswith("n"):
+        found = found * np.tile(np.asarray(sizes_wh, np.float64).reshape(-1, 2), 2)
+    start, rest = found[:, :2], found[:, 2:]
+    if order in ("xyxy", "yxyx"):
+        rest = rest - start
+    elif order == "cxcywh":
+        start = start - rest / 2
+    return np.concatenate([start, rest], axis=1)
+
+
 def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:
     """Whether each box has an area and lies in the image, shape (N,), bool.
 

@@ -47,7 +47,8 @@ def test_a_broken_one(hub: Hub, tmp_path: Path) -> None:
     done = hub.acp(["check", "me/broken"], tmp_path)
     assert done.returncode == 1
     assert [line.split(";")[0] for line in done.stdout.splitlines()[:-1]] == [
-        f"{CURATED}: cannot be opened: no parquet file, or cut off"
+        f"{CURATED}: cannot be opened: Parquet magic bytes not found in footer. Either the file is "
+        "corrupted or this is not a parquet file."
     ]
 
 
@@ -87,11 +88,14 @@ def test_what_push_to_hub_made(hub: Hub, tmp_path: Path) -> None:
     pushed = hub.run(PUSH, tmp_path / "their")
     assert pushed.returncode == 0, pushed.stderr
     done = hub.acp(["check", "you/pets"], tmp_path / "our")
-    corners = "objects.bbox taken as [x_min, y_min, x_max, y_max] in pixels"
-    *notes, summary = done.stdout.splitlines()
-    assert notes == [f"first: {corners}", f"second: {corners}"], done.stdout + done.stderr
-    assert "15 rows, 15 images, 30 objects, 30 boxes (there are no masks" in summary
-    one = hub.acp(["check", "you/pets", "--split", "test"], tmp_path / "one")
+    assert [line.partition(": only ")[0] for line in done.stdout.splitlines()[:-1]] == [
+        "first",
+        "second",
+    ], done.stdout + done.stderr
+    corners = ["--bbox-format", "xyxy"]
+    done = hub.acp(["check", "you/pets", *corners], tmp_path / "our")
+    assert "15 rows, 15 images, 30 objects, 30 boxes; no problem" in done.stdout
+    one = hub.acp(["check", "you/pets", "--split", "test", *corners], tmp_path / "one")
     assert "checked 1 file, 3 rows, " in one.stdout, one.stdout + one.stderr
 
 
@@ -101,7 +105,11 @@ def test_what_push_to_hub_made(hub: Hub, tmp_path: Path) -> None:
         (["me/none"], {}, "me/none: no such folder, and no such data set on the Hub"),
         (["me/tiny", "--revision", "v9"], {}, "me/tiny: has no revision 'v9'"),
         (["me/gated"], {}, "me/gated: is gated: accept its terms on http"),
-        (["me/tiny", "--config", "x"], {}, "me/tiny: no config 'x'; it has curated, raw, scene_"),
+        (
+            ["me/broken", "--config", "x"],
+            {},
+            "me/broken: no config 'x'; it has curated, raw, scene_",
+        ),
         (
             ["me/none"],
             {"HF_HUB_OFFLINE": "1"},

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from pycocotools import mask as coco_mask
 
 Row = dict[str, Any]
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def coco_rows(folder: Path) -> list[Row]:
@@ -73,15 +72,10 @@ def rle(row: Row, each: Row, *, compressed: bool = True) -> dict[str, Any]:
     return {"size": [height, width], "counts": [*counts, run]}
 
 
-def normalised(row: Row, box: list[float], order: str) -> list[float]:
+def normalised_centre(row: Row, box: list[float]) -> list[float]:
     x, y, w, h = box
     width, height = row["width"], row["height"]
-    found = {
-        "xywh": [x, y, w, h],
-        "xyxy": [x, y, x + w, y + h],
-        "cxcywh": [x + w / 2, y + h / 2, w, h],
-    }
-    return [v / side for v, side in zip(found[order], (width, height) * 2, strict=True)]
+    return [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
 
 
 def xyxy(box: list[float]) -> list[float]:
@@ -127,7 +121,7 @@ def struct_of_lists(data: Path, out: Path) -> None:
 
 
 def list_of_structs(data: Path, out: Path) -> None:
-    """A list of structs with polygons, corners in pixels, and no width and height."""
+    """A list of structs of another name with polygons, corners, and no width and height."""
     rows = [
         {
             "image": row["image"],
@@ -146,16 +140,11 @@ def normalised_centres(data: Path, out: Path) -> None:
     rows = [
         {
             "image": row["image"],
-            "bboxes": [normalised(row, e["bbox"], "cxcywh") for e in row["objects"]],
+            "bboxes": [normalised_centre(row, e["bbox"]) for e in row["objects"]],
             "labels": [e["category"] for e in row["objects"]],
         }
         for row in coco_rows(data)
     ]
-    _two_shards(Dataset.from_list(rows).cast_column("image", Image()), out)
-
-
-def normalised_corners(data: Path, out: Path) -> None:
-    rows = with_boxes(coco_rows(data), lambda row, box: normalised(row, box, "xyxy"))
     _two_shards(Dataset.from_list(rows).cast_column("image", Image()), out)
 
 
@@ -184,37 +173,11 @@ def _masks(data: Path, out: Path, *, compressed: bool) -> None:
     _two_shards(Dataset.from_list(rows).cast_column("image", Image()), out)
 
 
-def named_sides(data: Path, out: Path) -> None:
-    """Boxes as structs, images as bytes alone."""
-    rows = [
-        {
-            "jpg": row["image"]["bytes"],
-            "objects": [
-                {
-                    "box": dict(
-                        zip(("xmin", "ymin", "xmax", "ymax"), xyxy(e["bbox"]), strict=True)
-                    ),
-                    "name": "thing",
-                }
-                for e in row["objects"]
-            ],
-        }
-        for row in coco_rows(data)
-    ]
-    _two_shards(Dataset.from_list(rows), out)
-
-
 def _two_shards(data: Dataset, out: Path) -> None:
     (out / "data").mkdir(parents=True)
     for index in range(2):
         path = out / "data" / f"train-{index:05d}-of-00002.parquet"
         data.shard(2, index, contiguous=True).to_parquet(str(path))
-
-
-def saved_to_disk(data: Path, out: Path) -> None:
-    rows = Dataset.from_list(with_boxes(coco_rows(data), lambda row, box: box))
-    split = rows.cast_column("image", Image()).train_test_split(0.2, seed=0)
-    DatasetDict(split).save_to_disk(str(out))
 
 
 def image_folder(data: Path, out: Path) -> None:
@@ -258,26 +221,28 @@ def web_dataset(data: Path, out: Path) -> None:
                 archive.addfile(member, io.BytesIO(content))
 
 
-def captions(data: Path, out: Path) -> None:
-    """No boxes, no images, a card without data_files."""
-    out.mkdir(parents=True)
-    content = json.loads((data / "coco_tiny" / "captions.json").read_bytes())
-    rows = [{"image_id": e["image_id"], "caption": e["caption"]} for e in content["annotations"]]
-    Dataset.from_list(rows).to_csv(str(out / "train.csv"))
-    (out / "README.md").write_text("---\nlicense: cc-by-4.0\nlanguage: en\n---\nCaptions.\n")
-
-
-LAYOUTS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
-    "struct_of_lists": (struct_of_lists, "[x, y, w, h] in pixels"),
-    "list_of_structs": (list_of_structs, "[x_min, y_min, x_max, y_max] in pixels"),
-    "normalised_centres": (normalised_centres, "[x_centre, y_centre, w, h] normalised"),
-    "normalised_corners": (normalised_corners, "[x_min, y_min, x_max, y_max] normalised"),
-    "compressed_masks": (compressed_masks, "[x, y, w, h] in pixels"),
-    "uncompressed_masks": (uncompressed_masks, "[x, y, w, h] in pixels"),
-    "named_sides": (named_sides, "[x_min, y_min, x_max, y_max] in pixels"),
-    "saved_to_disk": (saved_to_disk, "[x, y, w, h] in pixels"),
-    "image_folder": (image_folder, "[x, y, w, h] in pixels"),
-    "json_lines": (json_lines, "[x, y, w, h] in pixels"),
-    "web_dataset": (web_dataset, "[x, y, w, h] in pixels"),
-    "captions": (captions, ""),
+LAYOUTS: dict[str, tuple[Callable[[Path, Path], None], str, dict[str, str]]] = {
+    "struct_of_lists": (struct_of_lists, "xywh", {}),
+    "list_of_structs": (
+        list_of_structs,
+        "xyxy",
+        {"bbox": "annotations.bbox", "segmentation": "annotations.segmentation"},
+    ),
+    "normalised_centres": (normalised_centres, "cxcywhn", {"bbox": "bboxes"}),
+    "compressed_masks": (compressed_masks, "xywh", {}),
+    "uncompressed_masks": (uncompressed_masks, "xywh", {}),
+    "image_folder": (image_folder, "xywh", {}),
+    "json_lines": (json_lines, "xywh", {}),
+    "web_dataset": (
+        web_dataset,
+        "xywh",
+        {
+            "image": "jpg",
+            "bbox": "json.objects.bbox",
+            "width": "json.width",
+            "height": "json.height",
+        },
+    ),
 }
+"""By name, what writes it, and what `acp check` has to be told: the format of the boxes, and where
+they are."""

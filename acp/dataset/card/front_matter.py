@@ -9,7 +9,7 @@ from typing import Any
 
 from acp.core.licences import Licence
 from acp.dataset.card.statistics import files, opened
-from acp.dataset.check.hub_ids import size_category
+from acp.dataset.check.card_yaml import size_category
 from acp.executor.rows import CONFIGS, features
 
 

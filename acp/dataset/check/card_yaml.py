@@ -1,135 +1,163 @@
-"""The YAML of a card: whether the Hub takes it. The offline client does not check its values."""
+"""The YAML of a card: what the Hub and `load_dataset` refuse, and whether it fits the files."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from acp.dataset.check.hub_ids import hub_ids, nearest
+from acp.core.errors import one_line
 from acp.dataset.check.problems import Problem
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_NO_LANGUAGE = ("code", "multilingual")
-_BLOCK = re.compile(r"\A\s*---[ \t]*\n(.*?)\n?^---[ \t]*$", re.DOTALL | re.MULTILINE)
-MOST_VALUES = 1_000_000
-"""In a card; aliases can make far more of a few lines."""
-LISTS = ("task_categories", "task_ids", "size_categories")
+if TYPE_CHECKING:
+    from datasets import Features
+
+README = "README.md"
+OF_OURS = ("license", "language", "size_categories", "task_categories", "configs")
+_BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses keys that are there twice, as the Hub does."""
+def size_category(rows: int) -> str:
+    """The Hub's size category of so many rows.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    >>> size_category(999), size_category(1000), size_category(10**13)
+    ('n<1K', '1K<n<10K', 'n>1T')
+    """
+    for place, bound in enumerate(_BOUNDS):
+        if rows < 1000 * 10**place:
+            return f"{_BOUNDS[place - 1]}<n<{bound}" if place else f"n<{bound}"
+    return f"n>{_BOUNDS[-1]}"
 
 
 def read_card(readme: Path) -> tuple[Mapping[str, Any] | None, list[Problem]]:
     """The YAML at the top of a README: None, with a problem if it cannot be read; {} if a README
     has none."""
+    from huggingface_hub import RepoCard
+
     try:
-        block = _BLOCK.match(readme.read_text(encoding="utf-8").replace("\r\n", "\n"))
-        card = yaml.load(block.group(1), _Loader) if block else {}  # noqa: S506 - a safe loader
+        content = RepoCard(readme.read_text(encoding="utf-8"))
+        card: dict[str, Any] = content.data.to_dict()  # type: ignore[no-untyped-call]
     except FileNotFoundError:
         return None, []
     except OSError as error:
         what = f"cannot be read: {(error.strerror or str(error)).lower()}"
         return None, [Problem("card", readme.name, what, "put a file there")]
     except UnicodeDecodeError:
-        return None, [Problem("card", readme.name, "not UTF-8", "write it as UTF-8")]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 2}" if mark else ""
-        what = f"its YAML cannot be read: {getattr(error, 'problem', None) or error}{line}"
+        return None, [Problem("card", readme.name, "is not UTF-8", "write it as UTF-8")]
+    except Exception as error:  # of dates, nesting, names, whatever stands in it
+        what = f"its YAML cannot be read: {one_line(error)}"
         return None, [Problem("card", readme.name, what, "correct it")]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # dates, nesting
-        return None, [
-            Problem("card", readme.name, f"its YAML cannot be read: {error}", "correct it")
-        ]
-    if _values(card, {}) > MOST_VALUES:
-        what = "its YAML repeats itself without end"
-        return None, [Problem("card", readme.name, what, "write values in place of aliases (*)")]
-    if card is None or isinstance(card, dict):
-        return card or {}, []
-    return None, [Problem("card", readme.name, "its YAML is no mapping", "write `key: value`")]
-
-
-def _values(value: Any, known: dict[int, float]) -> float:
-    """How many values there are, aliases written out."""
-    if not isinstance(value, (dict, list)):
-        return 1
-    if id(value) not in known:
-        known[id(value)] = float("inf")  # until it is left: it holds itself
-        inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_values(each, known) for each in inner)
-    return known[id(value)]
+    return card, []
 
 
 def check_card(card: Mapping[str, Any], where: str, ours: str | None = None) -> Iterator[Problem]:
-    """Licence, tasks, languages, sizes and tags; of our own cards, also what they must have: `ours`
-    tells how to mend one."""
-    yield from _licence(card, where)
-    for key in LISTS:
-        for value in values_of_field(card.get(key)):
-            if value not in hub_ids()[key]:
-                mend = nearest(str(value), hub_ids()[key])
-                yield Problem(key, where, f"{key}: the Hub knows no {value!r}", mend)
-    yield from _languages(card, where)
-    tags = card.get("tags")
-    if tags is not None and not isinstance(tags, (list, str)):
-        yield Problem("tags", where, f"tags: expected a list, got {tags!r}", "write a list")
-    for tag in values_of_field(tags):
-        if not isinstance(tag, str):
-            yield Problem("tags", where, f"tags: {tag!r} is not a string", f'write "{tag}"')
-    if ours is not None:
-        for key in ("license", "language", "size_categories", "task_categories", "configs"):
-            if not card.get(key):
-                yield Problem("card", where, f"{key} is missing", ours)
-
-
-def _licence(card: Mapping[str, Any], where: str) -> Iterator[Problem]:
-    known = hub_ids()["license"]
-    licences = values_of_field(card.get("license"))
-    for value in licences:
-        if value not in known:
-            mend = nearest(str(value), known)
-            yield Problem("license", where, f"license: the Hub knows no {value!r}", mend)
-    if "other" in licences:
+    """What the Hub refuses in a card; of our own cards, also what they must have: `ours` says how
+    to fix one."""
+    if "other" in values_of_field(card.get("license")):
         for key in ("license_name", "license_link"):
             if not card.get(key):
                 yield Problem("license", where, f"license is other without {key}", f"add {key}")
+    for key in ("license", "language", "tags"):
+        for value in values_of_field(card.get(key)):
+            if not isinstance(value, str):  # YAML reads no as false
+                shown = value if isinstance(value, (bool, int, float)) else type(value).__name__
+                yield Problem(key, where, f"{key}: {shown} is not a string", "put it in quotes")
+    for key in OF_OURS if ours is not None else ():
+        if not card.get(key):
+            yield Problem("card", where, f"{key} is missing", ours or "")
 
 
-def _languages(card: Mapping[str, Any], where: str) -> Iterator[Problem]:
-    for value in values_of_field(card.get("language")):
-        if not isinstance(value, str):
-            mend = 'quote it (YAML reads no as false: write "no")'
-            yield Problem("language", where, f"language: {value!r} is not a string", mend)
-        elif not _is_language(value):
-            mend = "take a code of ISO 639, such as en"
-            yield Problem("language", where, f"language: {value!r} is no code", mend)
+def outside(card: Mapping[str, Any], root: Path) -> Iterator[Problem]:
+    """Files of `configs` that are not in the data set; what is read stays in it."""
+    for entry in values_of_field(card.get("configs")):
+        if not isinstance(entry, dict):
+            continue
+        base = root / str(entry.get("data_dir") or "")
+        for pattern in _patterns(entry.get("data_files")) or [""]:
+            path = os.path.normpath(base / pattern)
+            if "://" in pattern or not Path(path).is_relative_to(root):
+                what = f"configs: {pattern or entry.get('data_dir')} is not in the data set"
+                yield Problem("load", README, what, "put the files there")
 
 
-def _is_language(code: str) -> bool:
-    first = code.split("-")[0]
-    known = len(first) != 2 or first in hub_ids()["language"]
-    return code in _NO_LANGUAGE or (known and _LANGUAGE.fullmatch(code) is not None)
+def _patterns(value: Any) -> list[str]:
+    """All strings in `data_files`, however they are nested."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        named = {"split", "path"} <= set(value)
+        return _patterns(value["path"] if named else list(value.values()))
+    return [each for one in value for each in _patterns(one)] if isinstance(value, list) else []
 
 
 def values_of_field(value: Any) -> list[Any]:
-    """What a field of the YAML holds, one value or a list of them."""
+    """What a field of the YAML holds, one value or a list of them.
+
+    >>> values_of_field("mit"), values_of_field(None)
+    (['mit'], [])
+    """
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def check_info(
+    config: str,
+    builder: Any,
+    features: Features | None,
+    rows: Mapping[str, int | None],
+    fix: str,
+    strict: bool,
+) -> Iterator[Problem]:
+    """Features, splits and numbers of examples of the card against the files.
+
+    Args:
+        config: the configuration.
+        builder: what `load_dataset_builder` makes of the card.
+        features: those of its rows; None if no file could be opened.
+        rows: how many the files of each split have; None where that is not known.
+        fix: how to fix a card.
+        strict: the features must be equal, else that one can be cast into the other is enough.
+    """
+    info, where = builder.info, f"{README}: {config}"
+    if features is not None and info.features and not same(features, info.features, strict=strict):
+        what = f"features: {difference(info.features, features)} in its rows"
+        yield Problem("dataset_info", where, what, fix)
+    told = {str(name): split.num_examples for name, split in (info.splits or {}).items()}
+    if told and set(rows) - set(told):
+        what = f"its splits are {', '.join(told)}, those of its files {', '.join(rows)}"
+        yield Problem("dataset_info", where, what, fix)
+    for split, count in rows.items():
+        if count is not None and split in told and told[split] != count:
+            what = f"split {split!r} has {told[split]} examples, its files {count}"
+            yield Problem("dataset_info", where, what, fix)
+
+
+def difference(features: Features, others: Features) -> str:
+    """The first column in which features differ from others."""
+    for name in others:
+        if name not in features:
+            return f"lacks the column {name!r}, which is"
+    for name, feature in features.items():
+        if name not in others:
+            return f"has the column {name!r}, which is not"
+        if feature != others[name]:
+            mine, theirs = (repr(each)[:120] for each in (feature, others[name]))
+            return f"column {name!r} is {mine}, and {theirs}"
+    return "the columns are in another order than"
+
+
+def same(features: Features, others: Features, *, strict: bool) -> bool:
+    """Whether features are equal or, if not `strict`, the ones can be read as the others."""
+    from datasets.table import table_cast
+
+    if features == others:
+        return True
+    if strict or set(features) != set(others):
+        return False
+    try:
+        table_cast(features.arrow_schema.empty_table(), others.arrow_schema)
+    except Exception:  # pyarrow and datasets have their own
+        return False
+    return True

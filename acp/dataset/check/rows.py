@@ -1,221 +1,473 @@
-"""The rows of all shards, checked by several workers; the answers come in the order of the rows.
-
-Images are decoded outside of Python's lock, so a few threads share the work without copies of it;
-the rest, a third of the time, holds the lock, so many workers are processes.
-"""
+"""The checks of rows: a row in, its problems out. Nothing here knows how files are found."""
 
 from __future__ import annotations
 
-import signal
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from multiprocessing import get_context
-from typing import TYPE_CHECKING
+import io
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from acp.core.errors import AcpError
-from acp.dataset.check.batch import Outcome, Plan, check_batch
-from acp.dataset.check.columns import Columns, find_columns, sides_of
-from acp.dataset.check.conventions import COCO, Convention, choose
-from acp.dataset.check.found import Found
-from acp.dataset.check.images import BrokenImageError, content_of, decode
+from acp.core.boxes import BOX_FORMATS, to_xywh_px
+from acp.core.errors import reason_of
+from acp.core.masks import BoolArray, BrokenMaskError, IntArray, Measured, check_polygons, check_rle
 from acp.dataset.check.problems import Problem
-from acp.dataset.check.reading import Shard, batches, reason_of
-from acp.dataset.check.values import IntArray, Numbers, at, boxes_of, numbers, values_of
+from acp.dataset.check.schema import ENDS, Columns, value_at
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+Row = Mapping[str, Any]
+Numbers = npt.NDArray[np.float64]
+Size = tuple[int, int]
+TURNED = (5, 6, 7, 8)
+"""Values of EXIF's orientation that swap width and height; readers turn such images."""
+NEVER_NULL = ("id", "category", "category_id", "bbox", "segmentation")
+SCORES: Mapping[tuple[str, ...], float] = {
+    ("clis",): 100,
+    ("clis_l",): 100,
+    ("clis_i",): 100,
+    ("objects", "clis_i"): 100,
+    ("objects", "visible"): 1,
+    ("layouts", "clis_l"): 100,
+}
+"""The largest value of each score of ours; the smallest is 0."""
+FIX_OBJECT = "correct it, or remove the object"
 
-MOST_THREADS = 4
-SMALL_BYTES = 100_000_000
-"""Of files; with fewer, processes cost more to start than they save."""
-MOSTLY = 0.5
-SAMPLE_BOXES = 4000
-SAMPLE_ROWS = 2000
-SAMPLE_IMAGES = 200
-"""Fewer, where sizes have to be read off the images, or all columns are read."""
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the rows of a configuration are checked.
+
+    Attributes:
+        columns: what is where.
+        root: the folder of the data set, which paths of images must not leave.
+        box_format: one of `acp.core.boxes.BOX_FORMATS`.
+        ours: boxes, areas and masks are computed, so they agree to the pixel, and nothing is null.
+    """
+
+    columns: Columns
+    root: Path
+    box_format: str = "xywh"
+    ours: bool = False
 
 
-def check_rows(
-    plans: Iterable[tuple[Shard, Plan]], processes: int, size: int
-) -> Iterator[tuple[Shard, Outcome | Problem]]:
-    """Check every row of the shards, in their order; `size` is that of their files in bytes.
+@dataclass(slots=True)
+class Outcome:
+    """What some rows gave: problems in their order, and what was counted.
+
+    `fits`: how many of their boxes lie in their images, by the format they are read in.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    checked: Counter[str] = field(default_factory=Counter)
+    fits: Counter[str] = field(default_factory=Counter)
+
+
+def check_rows(plan: Plan, where: str, first: int, rows: Sequence[Row]) -> Outcome:
+    """Check rows; `first` is the number of the first one in the file `where`."""
+    outcome = Outcome(checked=Counter(rows=len(rows)))
+    boxes: list[tuple[Numbers, Size]] = []
+    for number, row in enumerate(rows, first):
+        place = f"{where}: row {number}"
+        try:
+            for each in _check_row(plan, row, outcome.checked, boxes):
+                outcome.problems.append(replace(each, where=f"{place}{each.where}"))
+        except Exception as error:  # values of others may be anything; the next row is checked
+            what = f"cannot be checked: {reason_of(error)}"
+            outcome.problems.append(Problem("rows", place, what, "correct the row"))
+    if boxes and not plan.ours:
+        outcome.fits = _try_formats(boxes)
+    return outcome
+
+
+def _check_row(
+    plan: Plan, row: Row, checked: Counter[str], boxes: list[tuple[Numbers, Size]]
+) -> Iterator[Problem]:
+    """The problems of a row, `where` being the place in it; its boxes join `boxes`."""
+    columns = plan.columns
+    size_wh = yield from _check_images(plan, row, checked)
+    objects = {name: value_at(row, path) or [] for name, path in columns.alike.items()}
+    relations = {name: value_at(row, path) or [] for name, path in columns.relation_lists.items()}
+    even = yield from _check_lengths("objects", objects)
+    yield from _check_lengths("relations", relations)
+    count = len(next(iter(objects.values()), ()))
+    checked["objects"] += count
+    checked["relations"] += len(relations.get("subject", ()))
+    yield from _check_classes(columns, objects.get("category", ()))
+    stored = objects.get("bbox", ()) if "bbox" in columns.at else ()
+    checked["boxes"] += len(stored)
+    pixels = yield from _check_boxes(plan, stored, size_wh)
+    if size_wh and len(stored):
+        boxes.append((_as_numbers(stored), size_wh))
+    if "segmentation" in columns.at:
+        yield from _check_masks(plan, objects, pixels if even else (), size_wh, checked)
+    if objects:
+        yield from _check_relations(plan, relations, objects, count)
+    if plan.ours:
+        yield from _check_ours(columns, row, objects)
+
+
+def _in_object(kind: str, place: int, what: str, fix: str = FIX_OBJECT) -> Problem:
+    return Problem(kind, f", objects[{place}]", what, fix)
+
+
+# Images.
+
+
+def _check_images(
+    plan: Plan, row: Row, checked: Counter[str]
+) -> Generator[Problem, None, Size | None]:
+    """Decode every image; returns the size of the one that the objects belong to."""
+    at = plan.columns.at
+    for name in plan.columns.images:
+        yield from _check_image(plan, name, row.get(name), checked)
+    width, height = (
+        value_at(row, at[side]) if side in at else None for side in ("width", "height")
+    )
+    said = None if width is None or height is None else (int(width), int(height))
+    if "image" not in at:
+        return said
+    name, value = ".".join(at["image"]), value_at(row, at["image"])
+    size = yield from _check_image(plan, name, value, checked)
+    if value is None and plan.ours and any(value_at(row, ("objects", "category")) or ()):
+        what = f"{name} is null, but it has objects"
+        yield Problem("image", "", what, "remove the row")
+    if size is None:
+        return said
+    own = (size[0], size[1])
+    as_shown = own[::-1] if size[2] else own
+    if said in (own, as_shown):
+        return said
+    if said is not None:
+        what = f"width and height say {said[0]}x{said[1]}, the image is {own[0]}x{own[1]}"
+        yield Problem("size", "", what, "correct the columns")
+    return as_shown
+
+
+def _check_image(
+    plan: Plan, name: str, value: Any, checked: Counter[str]
+) -> Generator[Problem, None, tuple[int, int, bool] | None]:
+    try:
+        content = content_of(value, plan.root)
+        if content is None:
+            return None
+        checked["images"] += 1
+        return decode(content)
+    except BrokenImageError as error:
+        path = value.get("path") if isinstance(value, dict) else None
+        label = f" ({Path(path).name})" if path else ""
+        fix = "put in a whole file, or remove the row"
+        yield Problem("image", "", f"{name}{label} {error}", fix)
+        return None
+
+
+# Objects.
+
+
+def _check_lengths(
+    label: str, lists: Mapping[str, Sequence[Any]]
+) -> Generator[Problem, None, bool]:
+    """Lists side by side are of one length; returns whether they are."""
+    lengths = {name: len(each) for name, each in lists.items()}
+    if len(set(lengths.values())) < 2:
+        return True
+    usual = Counter(lengths.values()).most_common(1)[0][0]
+    odd = ", ".join(f"{name} has {n}" for name, n in lengths.items() if n != usual)
+    fix = f"each list needs a value for each of the {label}"
+    yield Problem("lengths", "", f"{label}: {odd}, the others have {usual}", fix)
+    return False
+
+
+def _check_classes(columns: Columns, codes: Sequence[Any]) -> Iterator[Problem]:
+    """A class is one of the names of the feature, or -1 for none."""
+    for place, code in enumerate(codes if columns.classes else ()):
+        if code is not None and not -1 <= code < columns.classes:
+            what = f"category {code} is none of {columns.classes} classes"
+            yield _in_object("class", place, what, "correct it, or the names of the feature")
+
+
+def _as_numbers(boxes: Sequence[Any]) -> Numbers:
+    """Boxes as stored, (N, 4); not a number where there are no four."""
+    whole = [box if box is not None and len(box) == 4 else [math.nan] * 4 for box in boxes]
+    return np.array(whole, np.float64).reshape(-1, 4)
+
+
+def _check_boxes(
+    plan: Plan, boxes: Sequence[Any], size_wh: Size | None
+) -> Generator[Problem, None, list[Numbers | None]]:
+    """Four finite numbers, an area, inside the image; returns the good ones in pixels."""
+    stored = _as_numbers(boxes)
+    normalised = plan.box_format.endswith("n")
+    sizes = np.array([size_wh or ((1, 1) if normalised else (np.nan, np.nan))] * len(boxes))
+    pixels = to_xywh_px(stored, plan.box_format, sizes)
+    tolerance, good = tolerance_px(size_wh, ours=plan.ours), list[Numbers | None]()
+    for place, (box, xywh, reach) in enumerate(
+        zip(boxes, pixels, reach_px(pixels, sizes), strict=True)
+    ):
+        good.append(None)
+        shown, fix = f"bbox {_shown(stored[place])}", FIX_OBJECT
+        if box is None:
+            continue
+        if len(box) != 4:
+            what = f"bbox has {len(box)} numbers, expected 4"
+        elif not np.isfinite(xywh).all():
+            what = f"{shown} is not finite"
+        elif (xywh[2:] <= 0).any():
+            what = f"{shown} has no area"
+        elif reach > tolerance:
+            of = f" of {size_wh[0]}x{size_wh[1]}" if size_wh else ""
+            what = f"{shown} reaches outside the image{of}"
+            fix = "clip it to the image, or remove the object"
+        else:
+            good[place] = xywh
+            continue
+        yield _in_object("bbox", place, what, fix)
+    return good
+
+
+def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:
+    """How many pixels each box reaches outside of its image at most, (N,); 0 for one inside.
+
+    >>> reach_px(np.array([[-3.0, 0, 10, 10]]), np.array([[20.0, 8.0]])).tolist()
+    [3.0]
+    """
+    sizes = sizes_wh.reshape(-1, 2)
+    ends = boxes_xywh_px[:, :2] + boxes_xywh_px[:, 2:]
+    outside = np.concatenate([-boxes_xywh_px[:, :2], ends - sizes], axis=1)
+    reach = np.maximum(np.nan_to_num(outside, nan=0.0), 0).max(axis=1, initial=0)
+    return np.asarray(reach, np.float64)
+
+
+def tolerance_px(size_wh: Size | None, *, ours: bool) -> float:
+    """How far a box may reach outside: a pixel or 0.2 % of the longer side, as people draw them;
+    next to nothing for ours, which are computed."""
+    return 0.01 if ours else max(1.0, 0.002 * max(size_wh or (0,)))
+
+
+def _try_formats(boxes: list[tuple[Numbers, Size]]) -> Counter[str]:
+    """How many boxes fit in each format, and of how many."""
+    stored = np.concatenate([each for each, _ in boxes])
+    sizes = np.concatenate([np.tile(size, (len(each), 1)) for each, size in boxes])
+    whole = np.isfinite(stored).all(axis=1)
+    stored, sizes = stored[whole], sizes[whole]
+    fits = Counter({"all": len(stored)})
+    tolerance = np.maximum(1.0, 0.002 * sizes.max(axis=1, initial=0))
+    for box_format in BOX_FORMATS:
+        found = to_xywh_px(stored, box_format, sizes)
+        good = (found[:, 2:] > 0).all(axis=1) & (reach_px(found, sizes) <= tolerance)
+        if not box_format.endswith("n"):  # boxes in the first pixel alone are normalised numbers
+            good &= (stored > 1.5).any(axis=1)
+        fits[box_format] = int(good.sum())
+    return fits
+
+
+def _check_masks(
+    plan: Plan,
+    objects: Mapping[str, Sequence[Any]],
+    boxes: Sequence[Numbers | None],
+    size_wh: Size | None,
+    checked: Counter[str],
+) -> Iterator[Problem]:
+    """Masks decode, and agree with box and area; `boxes` are none if the lists are not even."""
+    for place, value in enumerate(objects["segmentation"]):
+        try:
+            mask = _measured(plan, value, size_wh)
+        except BrokenMaskError as error:
+            yield _in_object("segmentation", place, str(error), error.fix)
+            continue
+        if mask is None:
+            continue
+        checked["masks"] += 1
+        if boxes:
+            area = objects["area"][place] if "area" in plan.columns.at else None
+            for what in _disagreements(mask, boxes[place], area, ours=plan.ours):
+                fix = "compute box and area from the mask again"
+                yield _in_object("segmentation", place, what, fix)
+
+
+def _measured(plan: Plan, value: Any, size_wh: Size | None) -> Measured | None:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        [value] = value
+    if isinstance(value, dict):
+        return None if value.get("counts") is None else check_rle(value, size_wh)
+    if not isinstance(value, list) or not value:
+        return None
+    scale = size_wh if size_wh and plan.box_format.endswith("n") else (1, 1)
+    return check_polygons(value, size_wh, tolerance_px(size_wh, ours=False), scale)
+
+
+def _disagreements(
+    mask: Measured, box: Numbers | None, area: float | None, *, ours: bool
+) -> Iterator[str]:
+    """Ours are those of the mask; people's boxes may be larger or smaller, but not elsewhere."""
+    own = np.array(mask.box_xywh_px)
+    if not ours:
+        if area is not None and area < 0:
+            yield f"area {area:g} is negative"
+        if box is not None and _gap(own, box) > 1:
+            yield f"bbox {_shown(box)} does not touch its mask in {_shown(own)}"
+        return
+    if box is not None and np.abs(own - box).max() > 0.5:
+        yield f"bbox {_shown(box)} is not that of its mask, {_shown(own)}"
+    if area is not None and mask.area is not None and not abs(area - mask.area) <= 0.5:
+        yield f"area {area:g} is not that of its mask, {mask.area:g}"
+
+
+def _gap(one: Numbers, other: Numbers) -> float:
+    """How far apart two boxes `[x, y, w, h]` are; 0 or less if they touch."""
+    ends, other_ends = one[:2] + one[2:], other[:2] + other[2:]
+    return float(np.maximum(one[:2] - other_ends, other[:2] - ends).max())
+
+
+def _shown(box: Numbers) -> str:
+    return f"[{', '.join(f'{value:.6g}' for value in box)}]"
+
+
+def _check_relations(
+    plan: Plan,
+    relations: Mapping[str, Sequence[Any]],
+    objects: Mapping[str, Sequence[Any]],
+    count: int,
+) -> Iterator[Problem]:
+    """Subjects and objects are places among the objects of their row (of others: or ids)."""
+    ids = () if plan.ours else objects.get("id", ())
+    for end in ENDS:
+        for place, value in enumerate(relations.get(end, ())):
+            if value is not None and not 0 <= value < count and value not in ids:
+                what = f"{end} {value} is no place among {count} objects"
+                fix = "correct it, or remove the relation"
+                yield Problem("relation", f", relations[{place}]", what, fix)
+
+
+# Ours.
+
+
+def _check_ours(
+    columns: Columns, row: Row, objects: Mapping[str, Sequence[Any]]
+) -> Iterator[Problem]:
+    """Ids, sizes, categories, boxes and masks are there; scores are in their range."""
+    for name in ("image_id", "width", "height"):
+        if name in row and row[name] is None:
+            yield Problem("null", "", f"{name} is null", "remove the row")
+    for name in NEVER_NULL:
+        for place, value in enumerate(objects.get(name, ())):
+            if value is None or (isinstance(value, dict) and value.get("counts") is None):
+                yield _in_object("null", place, f"{name} is null", "remove the object")
+    for path, most in SCORES.items():
+        found = value_at(row, path)
+        for value in found if isinstance(found, list) else [found]:
+            if value is not None and not 0 <= value <= most:
+                what = f"{'.'.join(path)} {value:g} is not between 0 and {most:g}"
+                yield Problem("score", "", what, "score the rows again")
+
+
+def check_ids(files: Mapping[str, Sequence[Path]]) -> Iterator[Problem]:
+    """Of ours, the parquet files by configuration: every id is there once, and `curated` holds the
+    images and the objects that `raw` has as kept, no others."""
+    both = {config: _ids_of(files[config]) for config in ("curated", "raw") if config in files}
+    for config, columns in both.items():
+        for name, (values, _) in columns.items():
+            found, counts = np.unique(values, return_counts=True)
+            for value in found[counts > 1].tolist():
+                what = f"{name} {value} is there more than once"
+                yield Problem("id", config, what, "give each its own id")
+    for name, (values, _) in both["curated"].items() if len(both) == 2 else ():
+        ids, kept = both["raw"][name]
+        for value in np.setdiff1d(values, ids[kept]).tolist():
+            what = f"{name} {value} is not among those that raw has as kept"
+            yield Problem("subset", "curated", what, "run acp build again")
+        for value in np.setdiff1d(ids[kept], values).tolist():
+            what = f"{name} {value} is kept, but not in curated"
+            yield Problem("subset", "raw", what, "run acp build again")
+
+
+def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
+    """The ids of images and of objects, each with whether it is kept."""
+    import pyarrow.parquet as pq
+
+    images, kept = list[int](), list[bool]()
+    objects, used = list[int](), list[bool]()
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            names = ["image_id", "objects.id", "kept", "objects.reject"]  # the last two of raw
+            for batch in file.iter_batches(columns=names):
+                for row in batch.to_pylist():
+                    images.append(row["image_id"])
+                    kept.append(row.get("kept", True))
+                    ids = row["objects"]["id"]
+                    objects += ids
+                    reasons = row["objects"].get("reject", [""] * len(ids))
+                    used += [kept[-1] and not reason for reason in reasons]
+    return {
+        "image_id": (np.array(images, np.int64), np.array(kept, np.bool_)),
+        "objects.id": (np.array(objects, np.int64), np.array(used, np.bool_)),
+    }
+
+
+# Files of images.
+
+
+class BrokenImageError(ValueError):
+    """Why an image cannot be shown, in a few words."""
+
+
+def content_of(value: Any, root: Path) -> bytes | None:
+    """The bytes of an image as stored: `{"bytes", "path"}` or bytes; None for no image.
 
     Raises:
-        AcpError: a worker was ended from outside.
+        BrokenImageError: it is a path to a file that is not there, or not of the data set.
     """
-    with _pool(processes, size) as pool:
-        waiting: deque[tuple[Shard, Problem | Future[Outcome]]] = deque()
-        for shard, plan in plans:
-            for each in batches(shard):
-                task = each if isinstance(each, Problem) else _submit(pool, plan, shard, *each)
-                waiting.append((shard, task))
-                if len(waiting) > 2 * processes:
-                    yield _result(*waiting.popleft())
-        while waiting:
-            yield _result(*waiting.popleft())
+    path = None
+    if isinstance(value, dict):
+        value, path = value.get("bytes"), value.get("path")
+    if value is None and path:
+        return _read(str(path), root)
+    return value if value is None else bytes(value)
 
 
-def _pool(processes: int, size: int) -> Executor:
-    if processes <= MOST_THREADS or size < SMALL_BYTES:
-        return ThreadPoolExecutor(processes)
-    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_ctrl_c)
-
-
-def _leave_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
-
-
-def _submit(
-    pool: Executor, plan: Plan, shard: Shard, first: int, batch: pa.RecordBatch
-) -> Future[Outcome]:
-    if isinstance(pool, ProcessPoolExecutor):  # a slice that is pickled takes all rows with it
-        packed = batch.serialize().to_pybytes()
-        return pool.submit(_unpacked, plan, shard.place, first, packed, batch.schema)
-    return pool.submit(_checked, plan, shard.place, first, batch)
-
-
-def _unpacked(plan: Plan, place: str, first: int, packed: bytes, schema: pa.Schema) -> Outcome:
-    import pyarrow as pa
-
-    return _checked(plan, place, first, pa.ipc.read_record_batch(packed, schema))
-
-
-def _checked(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outcome:
-    """What stands in the files of others may be anything; it must not hide the next problem."""
+def _read(path: str, root: Path) -> bytes:
+    archive = path.rpartition("::")[2] if "::" in path else path
+    full = Path(os.path.normpath(root / archive))
+    if "://" in archive or not full.is_relative_to(root):  # links of the cache lead elsewhere
+        raise BrokenImageError("is a path out of the data set")
     try:
-        return check_batch(plan, place, first, batch)
-    except Exception as error:  # of numpy, pyarrow and the formats, each has its own
-        what = f"rows {first} to {first + len(batch) - 1} cannot be checked: {reason_of(error)}"
-        problem = Problem("rows", place, what, "write them as load_dataset reads them")
-        return Outcome([problem], Counter(rows=len(batch)))
+        if archive == path:
+            return full.read_bytes()
+        from datasets.utils.file_utils import xopen
+
+        with xopen(path, "rb") as file:  # as `datasets` names what is in an archive
+            content: bytes = file.read()
+            return content
+    except (OSError, ValueError, KeyError):
+        raise BrokenImageError("is a path to no file") from None
 
 
-def _result(shard: Shard, each: Problem | Future[Outcome]) -> tuple[Shard, Outcome | Problem]:
+def decode(content: bytes) -> tuple[int, int, bool]:
+    """Width and height of an image, all of which was decoded, and whether EXIF says to turn it by
+    90 degrees.
+
+    Raises:
+        BrokenImageError: it is empty, of no known format, cut off or damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise BrokenImageError("has no bytes")
     try:
-        return shard, each if isinstance(each, Problem) else each.result()
-    except BrokenProcessPool:
-        raise AcpError(
-            f"{shard.place}: a process that checked it was ended from outside (out of memory?); "
-            "take fewer, as with --nproc 2"
-        ) from None
-
-
-def plans_of(found: Found, shards: list[Shard]) -> tuple[list[Plan], float]:
-    """How the shards of a configuration are checked, each by its own columns, and the share of a
-    sample of its boxes that fits the convention taken; -1 if they are not of four numbers."""
-    each = [find_columns(shard.features, shard.schema) for shard in shards]
-    if not found.ours:
-        each = [_really_parallel(own, shard) for own, shard in zip(each, shards, strict=True)]
-    convention, share = COCO, 1.0
-    objects = each[0].objects
-    if not found.ours and objects is not None and "bbox" in objects.fields:
-        alike = [shard for shard, own in zip(shards, each, strict=True) if own == each[0]]
-        convention, share = _convention(found, each[0], alike)
-        if share < 0:
-            each = [_without_boxes(columns) for columns in each]
-    return [Plan(columns, found.root, convention, found.ours) for columns in each], share
-
-
-def _without_boxes(columns: Columns) -> Columns:
-    group = columns.objects
-    if group is None:
-        return columns
-    fields = {role: name for role, name in group.fields.items() if role != "bbox"}
-    return replace(columns, objects=replace(group, fields=fields) if fields else None)
-
-
-def _really_parallel(columns: Columns, shard: Shard) -> Columns:
-    """Without the lists that have a value for something else than an object, such as key points."""
-    group = columns.objects
-    if group is None or len(group.parallel) < 2:
-        return columns
-    most_rows = SAMPLE_ROWS if shard.path is not None else SAMPLE_IMAGES
-    lengths: list[IntArray] = []
-    for each in batches(shard, [group.path[0]] if group.path else list(group.parallel)):
-        if isinstance(each, Problem) or sum(len(rows) for rows in lengths) >= most_rows:
-            break
-        found = [values_of(each[1], group, name).lengths for name in group.parallel]
-        lengths.append(np.stack(found, axis=1))
-    if not lengths:
-        return columns
-    counts = np.concatenate(lengths)
-    main = group.parallel.index(group.fields.get("bbox", next(iter(group.fields.values()))))
-    some = counts[counts.max(axis=1) > 0]
-    if not len(some):
-        return columns
-    alike = (some == some[:, [main]]).mean(axis=0) >= MOSTLY
-    kept = tuple(name for name, good in zip(group.parallel, alike, strict=True) if good)
-    return replace(columns, objects=replace(group, parallel=kept))
-
-
-def _convention(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Convention, float]:
-    order, normalised = sides_of(columns)
-    boxes, sizes, four = _sample(found, columns, shards)
-    if four < MOSTLY:
-        return COCO, -1
-    return choose(boxes, sizes, order, "normalised" if normalised else "")
-
-
-def _sample(found: Found, columns: Columns, shards: list[Shard]) -> tuple[Numbers, Numbers, float]:
-    """Boxes of the first rows of each shard, with the sizes of their images, and the share of the
-    boxes that are of four numbers."""
-    boxes, sizes, counts = [np.zeros((0, 4))], [np.zeros((0, 2))], [np.zeros(0, np.int64)]
-    said = columns.width is not None and columns.height is not None
-    for shard in shards:
-        most_rows = SAMPLE_ROWS if said and shard.path is not None else SAMPLE_IMAGES
-        rows = 0
-        for each in batches(shard, _names(columns, said)):
-            if isinstance(each, Problem) or rows >= most_rows:
-                break
-            rows += len(each[1])
-            found_boxes, found_sizes, found_counts = _boxes_and_sizes(found, columns, each[1], said)
-            boxes.append(found_boxes)
-            sizes.append(found_sizes)
-            counts.append(found_counts[found_counts >= 0])
-        if sum(map(len, boxes)) >= SAMPLE_BOXES:
-            break
-    lengths = np.concatenate(counts)
-    four = float((lengths == 4).mean()) if len(lengths) else 1.0
-    return np.concatenate(boxes), np.concatenate(sizes), four
-
-
-def _names(columns: Columns, said: bool) -> list[str]:
-    group = columns.objects
-    assert group is not None  # noqa: S101 - told by the caller
-    names = {group.path[0]} if group.path else {group.fields["bbox"]}
-    if said:
-        names |= {path[0] for path in (columns.width, columns.height) if path}
-    elif columns.image is not None:
-        names.add(columns.image)
-    return sorted(names)
-
-
-def _boxes_and_sizes(
-    found: Found, columns: Columns, batch: pa.RecordBatch, said: bool
-) -> tuple[Numbers, Numbers, IntArray]:
-    group = columns.objects
-    assert group is not None  # noqa: S101 - told by the caller
-    lists = values_of(batch, group, group.fields["bbox"])
-    boxes, counts = boxes_of(lists.values, group.box_sides)
-    if said and columns.width and columns.height:
-        sizes = np.stack([numbers(at(batch, columns.width)), numbers(at(batch, columns.height))], 1)
-    else:
-        sizes = np.array([_size(found, columns, batch, row) for row in range(len(batch))])
-    return boxes, sizes.reshape(-1, 2)[lists.rows], counts
-
-
-def _size(found: Found, columns: Columns, batch: pa.RecordBatch, row: int) -> tuple[float, float]:
-    if columns.image is None:
-        return (np.nan, np.nan)
-    try:
-        value = batch.column(columns.image)[row].as_py()
-        content = content_of(value[0] if isinstance(value, list) and value else value, found.root)
-        size = decode(content or b"", whole=False)
-    except BrokenImageError:
-        return (np.nan, np.nan)
-    return (size.height, size.width) if size.turned else (size.width, size.height)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
+                return image.width, image.height, image.getexif().get(0x0112) in TURNED
+    except UnidentifiedImageError:
+        raise BrokenImageError("is of no known image format") from None
+    except Image.DecompressionBombError:
+        raise BrokenImageError("has more pixels than PIL opens") from None
+    except Exception as error:  # each of PIL's formats has its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BrokenImageError(f"does not decode ({reason})") from None

@@ -1,0 +1,242 @@
+"""Masks as COCO writes them: run lengths, compressed or not, and polygons.
+
+Masks of others may hold anything. pycocotools reads beyond the end of a string that is cut off and
+takes as much memory as a number says, so everything is checked before it sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Box = tuple[float, float, float, float]
+MOST_PIXELS = 1 << 28
+"""A mask that claims more is refused: decoded, it takes a byte a pixel."""
+LONGEST_OUTLINE_PX = 1 << 22
+"""pycocotools walks along the outline of a polygon in fifths of a pixel and keeps each of them."""
+REMOVE = "remove the object"
+
+
+class BrokenMaskError(ValueError):
+    """What is wrong with a mask, in a few words; `fix` says what to do about it."""
+
+    def __init__(self, what: str, fix: str = "encode the mask again with pycocotools") -> None:
+        super().__init__(what)
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The box `[x, y, w, h]` of a mask in pixels and, of run lengths, the number of its pixels."""
+
+    box_xywh_px: Box
+    area: float | None = None
+
+
+def decode_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) -> BoolArray:
+    """The mask of a COCO RLE `{"size": [height, width], "counts": ...}`, bool of shape (H, W).
+
+    Args:
+        rle: its counts may be compressed (str or bytes) or a list of run lengths.
+        size_wh: of the image, if it is known.
+
+    Raises:
+        BrokenMaskError: of another size than its image, too large, or not decodable.
+
+    >>> decode_rle({"size": [2, 3], "counts": [1, 3, 2]}).astype(int).tolist()
+    [[0, 1, 0], [1, 1, 0]]
+    """
+    runs, height, width = _runs(rle, size_wh)
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.asarray(values.reshape(width, height).T)
+
+
+def check_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) -> Measured:
+    """The box and the area of a COCO RLE, without decoding it.
+
+    Raises:
+        BrokenMaskError: of another size than its image, too large, not decodable, or empty.
+
+    >>> check_rle({"size": [2, 3], "counts": "13"})
+    Traceback (most recent call last):
+    ...
+    acp.core.masks.BrokenMaskError: segmentation does not decode: its runs make 4 pixels of 2x3
+    >>> check_rle({"size": [2, 3], "counts": [1, 3, 2]})
+    Measured(box_xywh_px=(0.0, 0.0, 2.0, 2.0), area=3.0)
+    """
+    runs, height, _ = _runs(rle, size_wh)
+    ends = np.cumsum(runs)
+    stops = ends[1::2]
+    starts = ends[0::2][: len(stops)]
+    starts, stops = starts[stops > starts], stops[stops > starts]
+    if not len(starts):
+        raise BrokenMaskError("segmentation is empty", REMOVE)
+    first, last = starts // height, (stops - 1) // height
+    low, high = starts % height, (stops - 1) % height
+    if (first != last).any():  # a run that goes on in the next column touches both edges
+        low, high = np.array([0]), np.array([height - 1])
+    x, y = float(first.min()), float(low.min())
+    box = (x, y, float(last.max()) - x + 1, float(high.max()) - y + 1)
+    return Measured(box, float(runs[1::2].sum()))
+
+
+def _runs(rle: Mapping[str, Any], size_wh: tuple[int, int] | None) -> tuple[IntArray, int, int]:
+    """Run lengths that make exactly the pixels of the mask, its height and its width."""
+    size, counts = rle.get("size"), rle.get("counts")
+    if not _is_size(size) or counts is None:
+        raise BrokenMaskError("segmentation is no RLE with size and counts")
+    height, width = map(int, size)  # type: ignore[arg-type]
+    if size_wh is not None and (width, height) != tuple(size_wh):
+        turned = " (width first)" if (height, width) == tuple(size_wh) else ""
+        image = f"{size_wh[0]}x{size_wh[1]}"
+        what = f"segmentation has size {[height, width]}{turned}, the image {image}"
+        raise BrokenMaskError(what, "size is [height, width] of the image")
+    pixels = height * width
+    if pixels > MOST_PIXELS:
+        raise BrokenMaskError(f"segmentation has size {[height, width]}, which is too large")
+    try:
+        runs = np.array(counts, np.int64) if isinstance(counts, list) else uncompressed(counts)
+    except (ValueError, TypeError, OverflowError, AttributeError):
+        raise BrokenMaskError("segmentation does not decode: its counts are cut off") from None
+    # one by one first: a sum of large ones may wrap around to what is right
+    if runs.ndim != 1 or ((runs < 0) | (runs > pixels)).any() or int(runs.sum()) != pixels:
+        made = sum(runs.ravel().tolist())
+        what = f"segmentation does not decode: its runs make {made} pixels of {height}x{width}"
+        raise BrokenMaskError(what)
+    return runs, height, width
+
+
+def _is_size(size: Any) -> bool:
+    return (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(isinstance(side, (int, float)) and 1 <= side <= MOST_PIXELS for side in size)
+    )
+
+
+def uncompressed(counts: str | bytes) -> IntArray:
+    """The run lengths in the compressed string of a COCO RLE.
+
+    Raises:
+        ValueError: it is cut off, or holds what no such string holds.
+
+    >>> uncompressed("52203").tolist()
+    [5, 2, 2, 2, 5]
+    """
+    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8)
+    values = codes.astype(np.int64) - 48
+    if not len(values) or values.min() < 0 or values.max() > 63 or values[-1] & 0x20:
+        raise ValueError("cut off")
+    last = (values & 0x20) == 0
+    first = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    number = np.cumsum(np.concatenate([[0], last[:-1]])).astype(np.int64)
+    shift = 5 * (np.arange(len(values)) - first[number])
+    if shift.max() > 55:
+        raise ValueError("a number of more than 60 bits")
+    ends = np.flatnonzero(last)
+    deltas = np.add.reduceat((values & 0x1F) << shift, first)
+    deltas -= np.where(values[ends] & 0x10, np.int64(1) << (shift[ends] + 5), 0)
+    runs = deltas.copy()
+    runs[1::2] = np.cumsum(deltas[1::2])
+    runs[2::2] = np.cumsum(deltas[2::2])
+    return np.asarray(runs, np.int64)
+
+
+def polygons_to_mask(
+    polygons: list[Any], size_wh: tuple[int, int], tolerance_px: float = 1.0
+) -> BoolArray:
+    """The mask of the polygons of one object, bool of shape (H, W).
+
+    Args:
+        polygons: each a list `[x, y, x, y, ...]` or `[[x, y], ...]` in pixels; or one alone.
+        size_wh: of the image.
+        tolerance_px: how far they may reach outside.
+
+    Raises:
+        BrokenMaskError: what `check_polygons` refuses.
+
+    >>> polygons_to_mask([[1, 0, 3, 0, 3, 2, 1, 2]], (4, 2)).astype(int).tolist()
+    [[0, 1, 1, 0], [0, 1, 1, 0]]
+    """
+    from pycocotools import mask as coco_mask
+
+    width, height = size_wh
+    if width * height > MOST_PIXELS:
+        raise BrokenMaskError(f"the image has {width}x{height} pixels, which is too large")
+    check_polygons(polygons, size_wh, tolerance_px)
+    flat = [_points(each).ravel().tolist() for each in _each(polygons)]
+    codes = coco_mask.frPyObjects(flat, height, width)
+    return decode_rle(coco_mask.merge(codes), size_wh)
+
+
+def check_polygons(
+    polygons: list[Any],
+    size_wh: tuple[int, int] | None = None,
+    tolerance_px: float = 1.0,
+    scale_wh: tuple[float, float] = (1.0, 1.0),
+) -> Measured:
+    """The box of the polygons of one object, without drawing them.
+
+    Args:
+        polygons: each a list `[x, y, x, y, ...]` or `[[x, y], ...]`; or one alone.
+        size_wh: of the image, if it is known.
+        tolerance_px: how far they may reach outside.
+        scale_wh: what makes pixels of their numbers, such as the size for normalised ones.
+
+    Raises:
+        BrokenMaskError: none at all, one without an area or without end, or outside of the image.
+    """
+    each = [_points(polygon) * scale_wh for polygon in _each(polygons)]
+    if not each:
+        raise BrokenMaskError("segmentation has no polygon", REMOVE)
+    points = np.concatenate(each)
+    low, high = points.min(axis=0), points.max(axis=0)
+    if size_wh is not None and _leaves(low, high, size_wh, tolerance_px):
+        what = f"a polygon reaches outside the image of {size_wh[0]}x{size_wh[1]}"
+        raise BrokenMaskError(what, "clip it to the image")
+    outline = sum(float(np.abs(np.diff(one, axis=0)).sum()) for one in each)
+    if outline > LONGEST_OUTLINE_PX:
+        what = f"a polygon has an outline of {outline:.0f} pixels"
+        raise BrokenMaskError(what, "draw it with fewer points")
+    (x, y), (right, bottom) = low.tolist(), high.tolist()
+    return Measured((x, y, right - x, bottom - y))
+
+
+def _leaves(low: Any, high: Any, size_wh: tuple[int, int], tolerance_px: float) -> bool:
+    return bool(low.min() < -tolerance_px or (high > np.array(size_wh) + tolerance_px).any())
+
+
+def _points(polygon: list[Any]) -> npt.NDArray[np.float64]:
+    """A polygon as points (N, 2)."""
+    values = [value for point in polygon for value in point] if _of_points(polygon) else polygon
+    if len(values) % 2 or len(values) < 6:
+        what = f"a polygon has {len(values)} numbers"
+        raise BrokenMaskError(what, "a polygon is [x, y, x, y, ...] of 3 points or more")
+    try:
+        points = np.array(values, np.float64).reshape(-1, 2)
+    except (ValueError, TypeError):
+        raise BrokenMaskError("a polygon holds something else than numbers", REMOVE) from None
+    if not np.isfinite(points).all():
+        raise BrokenMaskError("a polygon has a number that is not finite", REMOVE)
+    return points
+
+
+def _each(polygons: list[Any]) -> list[list[Any]]:
+    """The polygons of an object, of which one may stand alone."""
+    alone = not any(isinstance(each, list) for each in polygons) or _of_points(polygons)
+    return [each for each in ([polygons] if alone else polygons) if each]
+
+
+def _of_points(polygon: Any) -> bool:
+    return isinstance(polygon, list) and all(
+        isinstance(point, list)
+        and len(point) == 2
+        and not any(isinstance(value, list) for value in point)
+        for point in polygon
+    )
