@@ -22,10 +22,6 @@ class MissingRequirementError(AcpError):
     """A package or an asset that a backend needs is not there."""
 
 
-class ToldElsewhereError(AcpError):
-    """An error that another rank has told already; this one ends without a word."""
-
-
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Something that is not installed or not fetched, and the command that gets it."""

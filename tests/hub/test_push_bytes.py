@@ -32,7 +32,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     changes: dict[str, Change] = {"before": lambda scene: scene, "after": edited}
     for name, change in changes.items():
         build = finish_build(folder / f"{name}.work", 140, ["scenes_per_shard=70"], change)
-        release(build, folder / name, 1)
+        release(build, folder / name)
     return folder / "before", folder / "after"
 
 

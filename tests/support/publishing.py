@@ -111,7 +111,7 @@ def once_each(hub: Hub) -> bool:
 
 
 def made(folder: Path, scenes: int) -> Path:
-    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny", 1)
+    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny")
     return folder / "tiny"
 
 
