@@ -73,9 +73,7 @@ class LvisSynth(datasets.ArrowBasedBuilder):
         return {**self.__dict__, "_build": None}  # processes that read need no models
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description=self.__doc__.partition("\n")[0], features=features(self.config.name)
-        )
+        return datasets.DatasetInfo(features=features(self.config.name))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         build = self._build or _completed(self.config)

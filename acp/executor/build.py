@@ -157,9 +157,8 @@ def open_build(recipe: Recipe, work: Path) -> Build:
     """
     pipeline = Pipeline(recipe)
     models = pipeline.info()
-    content = _content(pipeline, models)
-    fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    build = Build(recipe, work, pipeline, models, content, fingerprint)
+    content = content_of(pipeline, models)
+    build = Build(recipe, work, pipeline, models, content, fingerprint_of(content))
     try:
         before = _read_state(work)
         if before != content:
@@ -199,7 +198,7 @@ def as_yaml(values: Mapping[str, Any]) -> str:
     return text
 
 
-def _content(pipeline: Pipeline, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
+def content_of(pipeline: Pipeline, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
     """What decides the bytes: the recipe without extent, speed and pick, and what makes the
     data."""
     recipe, backends = pipeline.recipe, pipeline.backends
@@ -213,6 +212,11 @@ def _content(pipeline: Pipeline, models: Mapping[str, ModelInfo]) -> dict[str, A
         "models": {kind: str(model) for kind, model in models.items()},
         "prompts": digest(filter(None, (recipe.describe.prompt, recipe.lay_out.prompt))),
     }
+
+
+def fingerprint_of(content: Mapping[str, Any]) -> str:
+    """Tells content that gives other shards from other content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], work: Path) -> str:
