@@ -103,7 +103,7 @@ def _share(build: Build, out: Path, count: int, is_released: Callable[[], bool])
         raise_failed(build)
         left = len(build.missing())
         raise AcpError(
-            f"{'; '.join(notes[:1])}; shards missing: {left} of {len(build.shards())}, the "
+            f"{'; '.join(notes)}; shards missing: {left} of {len(build.shards())}, the "
             "finished ones are kept: run the same command again"
         )
     return notes

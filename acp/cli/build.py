@@ -41,8 +41,7 @@ def build_data_set(
         recipe = load_recipe(source, overrides)
         if limit is not None:
             recipe = recipe.model_copy(update={"scenes": min(limit, recipe.scenes)})
-        lines = build_recipe(recipe, out or Path("build") / recipe.data_set, num_processes or 1)
-        yield from lines if rank.rank == 0 else ()
+        yield from build_recipe(recipe, out or Path("build") / recipe.data_set, num_processes or 1)
     except AcpError as error:
         who = f"rank {rank.rank} on {socket.gethostname()}: " if rank.rank else ""
         raise AcpError(f"{who}{error}") from None
@@ -51,7 +50,7 @@ def build_data_set(
 def build_recipe(
     recipe: Recipe, out: Path, num_processes: int | Literal["auto"] = 1
 ) -> Iterator[str]:
-    """Build a recipe into `out` and yield the lines of the summary."""
+    """Build a recipe into `out` and yield the lines of the summary; rank 0 alone has any."""
     from datasets.utils import disable_progress_bars
     from datasets.utils.logging import set_verbosity_error
 
@@ -60,6 +59,8 @@ def build_recipe(
     disable_progress_bars()
     set_verbosity_error()
     build, notes = make_data_set(recipe, out, num_processes)
+    if Rank.of_environment().rank:
+        return
     yield from summary(build, out)
     yield from (f"note        {note}" for note in notes)
 
