@@ -304,7 +304,7 @@ def run_workers(
         _start(command, Rank(place, count, place, count), path) for place, path in enumerate(paths)
     ]
     try:
-        while any(worker.poll() is None for worker in workers):
+        while None in [worker.poll() for worker in workers]:  # asks all: the dead must not linger
             watch()
             time.sleep(POLL_SECONDS)
     finally:
