@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,10 +21,17 @@ from acp.core.files import write_text
 from acp.dataset.card import write_card
 from acp.dataset.contact_sheet import NothingToShowError, write_contact_sheet
 from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt
-from acp.executor.build import STORAGE_ERRNOS, Build, open_build, published_recipe, storage_error
+from acp.executor.build import (
+    STORAGE_ERRNOS,
+    Build,
+    as_yaml,
+    open_build,
+    published_recipe,
+    storage_error,
+)
 from acp.executor.progress import bars
 from acp.executor.rows import CONFIGS
-from acp.executor.shards import read_rows
+from acp.executor.shards import Shard, read_rows
 from acp.executor.work import Rank, finish, raise_failed, run_workers
 from acp.pipeline.pipeline import MEASURING
 from acp.pipeline.placement import one_thread_each, uses_gpu
@@ -46,7 +53,8 @@ def make_data_set(
         The build, and a line about each process that ended early.
 
     Raises:
-        AcpError: something missing, a folder of another recipe, or shards that failed.
+        AcpError: something missing, a folder of another recipe, shards that failed, a folder that
+            cannot be written, or no space left.
     """
     one_thread_each()
     check_out(out)
@@ -64,10 +72,19 @@ def make_data_set(
     count = min(count, len(build.missing()))
     if rank.size == 1 and count > 1 and not is_released():
         return build, _share(build, out, count, is_released)
-    scenes = sum(len(shard.scene_ids) for shard in build.missing())
-    with bars(scenes, *(MEASURING if rank.rank == 0 and not is_released() else ())) as advance_of:
-        finish(build, rank, is_released, lambda: release(build, out), advance_of)
+    names = MEASURING if rank.rank == 0 and not is_released() else ()
+    try:
+        with bars(_scenes(build.missing()), *names) as advance_of:
+            finish(build, rank, is_released, lambda: release(build, out), advance_of)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRNOS:
+            raise
+        raise storage_error(error, out) from None
     return build, []
+
+
+def _scenes(shards: Iterable[Shard]) -> int:
+    return sum(len(shard.scene_ids) for shard in shards)
 
 
 def useful_processes(build: Build) -> int:
@@ -84,27 +101,26 @@ def useful_processes(build: Build) -> int:
 
 def _share(build: Build, out: Path, count: int, is_released: Callable[[], bool]) -> list[str]:
     """Have `count` processes do the work."""
-    command = [sys.executable, "-m", "acp", "build", str(build.recipe_path), "--out", str(out)]
+    recipe = build.work / f"recipe-{os.getpid()}.yaml"  # another start may ask for other scenes
+    write_text(recipe, as_yaml(build.resolved()))
+    command = [sys.executable, "-m", "acp", "build", str(recipe), "--out", str(out)]
     missing = build.missing()
-
-    def done() -> int:
-        return sum(len(shard.scene_ids) for shard in missing if build.marker(shard))
-
-    with bars(sum(len(shard.scene_ids) for shard in missing), "scenes") as advance_of:
-        shown = 0
+    with bars(_scenes(missing), "scenes") as advance_of:
+        done: set[Shard] = set()
 
         def watch() -> None:
-            nonlocal shown
-            advance_of("scenes")(done() - shown)
-            shown = done()
+            new = {shard for shard in missing if build.marker(shard)} - done
+            done.update(new)
+            advance_of("scenes")(_scenes(new))
 
         notes = run_workers(command, count, build.work, watch)
+    recipe.unlink()
     if not is_released():
         raise_failed(build)
         left = len(build.missing())
         raise AcpError(
-            f"{'; '.join(notes)}; shards missing: {left} of {len(build.shards())}, the "
-            "finished ones are kept: run the same command again"
+            f"{next(iter(notes), 'the workers ended early')}; shards missing: {left} of "
+            f"{len(build.shards())}, the finished ones are kept: run the same command again"
         )
     return notes
 
@@ -154,19 +170,12 @@ def _holds(out: Path, build: Build) -> bool:
 def release(build: Build, out: Path) -> None:
     """Pick from the finished shards of a build and write its data set to `out`.
 
-    Raises:
-        AcpError: the folder cannot be written or the disk is full; what was in `out` stays as it
-            was.
+    If that fails, what was in `out` stays as it was.
     """
     staged = build.work / "staged"
-    try:
-        shutil.rmtree(staged, ignore_errors=True)
-        _write(build, staged)
-        _swap(staged, out, build.work / "previous")
-    except OSError as error:
-        if error.errno not in STORAGE_ERRNOS:
-            raise
-        raise storage_error(error, out) from None
+    shutil.rmtree(staged, ignore_errors=True)
+    _write(build, staged)
+    _swap(staged, out, build.work / "previous")
 
 
 def _write(build: Build, staged: Path) -> None:

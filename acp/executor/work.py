@@ -199,6 +199,8 @@ def finish(
         return
     if rank.rank == 0:
         forget_failures(build)
+    if rank.size > 1 and uses_gpu(build.resolved()):
+        take_gpu(rank.local_rank, rank.local_size)
     with Claims() as claims:
         make_missing(build, claims, rank, advance_of)
         with _alone(claims, build.work / "release.claim", is_released) as first:
@@ -241,12 +243,7 @@ def make_missing(
     shards = build.shards()
     start = len(shards) * rank.rank // rank.size
     left = [*shards[start:], *shards[:start]]
-    prepared = False
     while left := [each for each in left if not build.marker(each) and failures(each) < TRIES]:
-        if not prepared:
-            prepared = True
-            if rank.size > 1 and uses_gpu(build.resolved()):
-                take_gpu(rank.local_rank, rank.local_size)
         free = (shard for shard in left if claims.take(shard.folder / CLAIM))
         block = [*islice(free, build.pipeline.block)]
         # Another worker may have finished one between the look at its marker and the claim.
