@@ -56,7 +56,7 @@ def data_sets(folder: Path, rows: int) -> tuple[Path, Path]:
             ["scenes_per_shard=50"],
             (lambda scene: edited(scene, rows)) if name == "after" else lambda scene: scene,
         )
-        release(build, folder / name, 1)
+        release(build, folder / name)
         shutil.rmtree(build.work)
     return folder / "before", folder / "after"
 

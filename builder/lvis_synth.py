@@ -1,8 +1,10 @@
-"""The `datasets` builder of a recipe: it runs the pipeline for the shards that are missing and
-reads the finished ones.
+"""The `datasets` builder of a recipe: it makes the shards that are missing and reads the finished
+ones, picked by the thresholds of the recipe.
 
     builder = LvisSynth("curated", recipe="demo", work_dir="build/acp/lvis-synth.work")
-    builder.download_and_prepare("out", file_format="parquet")
+    builder.download_and_prepare("out", file_format="parquet", num_proc=2)
+
+`num_proc` processes read finished shards; several that make them are started by `acp build`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from acp.executor.build import Build, open_build
-from acp.executor.ranks import complete
-from acp.executor.rows import CONFIGS, curated_row, features
-from acp.executor.shards import read_rows
+from acp.executor.build import ROWS_VERSION, Build, open_build
+from acp.executor.rows import CONFIGS, curated_table, features, picked_table
+from acp.executor.shards import Shard
+from acp.executor.work import Claims, complete, forget_failures
+from acp.pipeline.pick import PickSettings
 from acp.pipeline.recipe import load_recipe
 
 ROW_GROUP_BYTES = 100_000_000
@@ -29,7 +33,7 @@ SHARD_BYTES = 400_000_000
 
 @dataclass
 class LvisSynthConfig(datasets.BuilderConfig):
-    """What to build, where its work lies, and how many processes share it.
+    """What to build, and where its work lies.
 
     `recipe` is a recipe's name or path; `overrides` are `key=value` strings.
     """
@@ -37,13 +41,19 @@ class LvisSynthConfig(datasets.BuilderConfig):
     recipe: str = "demo"
     overrides: tuple[str, ...] = ()
     work_dir: str = "build/acp/lvis-synth.work"
-    num_processes: int = 1
 
 
 class LvisSynth(datasets.ArrowBasedBuilder):
-    """Synthetic detection data; a row is an image, or a scene in `scene_graphs`."""
+    """Synthetic detection data; a row is an image, or a scene in `scene_graphs`.
 
-    VERSION = datasets.Version("1.0.0")
+    Args:
+        config_name: "curated" (the default), "raw" or "scene_graphs".
+        build: a build whose shards are all finished, in place of a recipe.
+        options: `recipe`, `overrides` and `work_dir` of `LvisSynthConfig`, and what every builder
+            of `datasets` takes, such as `cache_dir`.
+    """
+
+    VERSION = datasets.Version(f"{ROWS_VERSION}.0.0")
     BUILDER_CONFIG_CLASS = LvisSynthConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that `datasets` expects
         LvisSynthConfig(name="curated", description="the picked images with their used objects"),
@@ -53,27 +63,45 @@ class LvisSynth(datasets.ArrowBasedBuilder):
     DEFAULT_CONFIG_NAME = CONFIGS[0]
     DEFAULT_WRITER_BATCH_SIZE = 1 << 20  # rows; else `datasets` cuts row groups of 100 images
 
+    def __init__(
+        self, config_name: str | None = None, *, build: Build | None = None, **options: Any
+    ) -> None:
+        super().__init__(config_name=config_name, **options)
+        self._build = build
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_build": None}  # processes that read need no models
+
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=features(self.config.name))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        recipe = load_recipe(self.config.recipe, self.config.overrides)
-        build = open_build(recipe, Path(self.config.work_dir))
-        complete(build, self.config.num_processes)
-        return [datasets.SplitGenerator(datasets.Split.TRAIN, gen_kwargs={"build": build})]
+        build = self._build or _completed(self.config)
+        content = {"shards": build.shards(), "limits": build.recipe.pick}
+        return [datasets.SplitGenerator(datasets.Split.TRAIN, gen_kwargs=content)]
 
-    def _generate_tables(self, build: Build) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
-        for index, group in enumerate(row_groups(self._tables(build), ROW_GROUP_BYTES)):
+    def _generate_tables(
+        self, shards: list[Shard], limits: PickSettings
+    ) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
+        tables = (_table(shard, self.config.name, limits) for shard in shards)
+        for index, group in enumerate(row_groups(tables, ROW_GROUP_BYTES)):
             yield datasets.builder.Key(index, 0), group
 
-    def _tables(self, build: Build) -> Iterator[pa.Table]:
-        """The rows of this configuration, a table a shard."""
-        schema = self.info.features.arrow_schema
-        for shard in build.shards():
-            rows: list[Any] = [*read_rows(shard.table_path(_source_table(self.config.name)))]
-            if self.config.name == "curated":
-                rows = [row for row in map(curated_row, rows) if row is not None]
-            yield pa.Table.from_pylist(rows, schema)
+
+def _completed(config: LvisSynthConfig) -> Build:
+    build = open_build(load_recipe(config.recipe, config.overrides), Path(config.work_dir))
+    forget_failures(build)
+    with Claims() as claims:
+        complete(build, claims)
+    return build
+
+
+def _table(shard: Shard, config: str, limits: PickSettings) -> pa.Table:
+    """The rows of a shard in a configuration."""
+    if config == "scene_graphs":
+        return pq.read_table(shard.table_path("scene_graphs"))
+    raw = picked_table(pq.read_table(shard.table_path("measured")), limits)
+    return raw if config == "raw" else curated_table(raw)
 
 
 def row_groups(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
@@ -94,7 +122,3 @@ def row_groups(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]
         waiting.append(table.slice(start))
     if any(map(len, waiting)):
         yield pa.concat_tables(waiting)
-
-
-def _source_table(config: str) -> str:
-    return "scene_graphs" if config == "scene_graphs" else "raw"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from acp.core.errors import AcpError
-from acp.executor.build import Build, open_build
-from acp.executor.launch import launched, uses_gpu
-from acp.executor.world import one_thread_each
+from acp.executor.build import Build
+from acp.executor.work import Rank, end_with_parent
 from acp.pipeline.recipe import Recipe, load_recipe
 
 
@@ -32,94 +30,55 @@ def build_data_set(
         AcpError: a wrong recipe, something missing, a folder of another recipe, failed shards,
             or not as many processes as were asked for.
     """
-
-    def place() -> tuple[Recipe, Path]:
+    end_with_parent()
+    rank = Rank.of_environment()
+    try:
+        if rank.size > 1 and num_processes not in (None, "auto", rank.size):
+            raise AcpError(
+                f"--nproc {num_processes}, but the launcher started {rank.size} processes; give "
+                "both the same number, or leave --nproc out"
+            )
         recipe = load_recipe(source, overrides)
         if limit is not None:
             recipe = recipe.model_copy(update={"scenes": min(limit, recipe.scenes)})
-        return recipe, out or Path("build") / recipe.data_set
-
-    launch = launched(None if num_processes == "auto" else num_processes)
-    if launch is not None and launch.size > 1:
-        from acp.executor.launched import build_as_rank
-
-        yield from build_as_rank(launch, place)
-        return
-    recipe, folder = place()
-    if num_processes == "auto":
-        num_processes = 1 if launch else useful_processes(recipe)
-    yield from build_recipe(recipe, folder, num_processes or 1)
+        yield from build_recipe(recipe, out or Path("build") / recipe.data_set, num_processes or 1)
+    except AcpError as error:
+        who = f"rank {rank.rank} on {socket.gethostname()}: " if rank.rank else ""
+        raise AcpError(f"{who}{error}") from None
 
 
-def useful_processes(recipe: Recipe) -> int:
-    """One for each GPU if the recipe has models for GPUs, else one for each CPU core.
-
-    Models for GPUs are too large to be held several times where there is none: then it is one.
-    """
-    if uses_gpu(recipe):
-        import torch
-
-        return max(1, int(torch.cuda.device_count()))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def build_recipe(recipe: Recipe, out: Path, num_processes: int) -> Iterator[str]:
-    """Build a recipe into `out` and yield the lines of the summary."""
-    from acp.builder.release import release
-
-    with opened(recipe, out) as build:
-        if not is_done(build, out):
-            release(build, out, num_processes)
-    yield from summary(build, out)
-
-
-@contextmanager
-def opened(recipe: Recipe, out: Path) -> Iterator[Build]:
-    """The build of a recipe for the folder `out`, for this process alone.
-
-    Raises:
-        AcpError: something missing, a folder of another recipe, or another build at work there.
-    """
-    one_thread_each()  # before anything imports torch
+def build_recipe(
+    recipe: Recipe, out: Path, num_processes: int | Literal["auto"] = 1
+) -> Iterator[str]:
+    """Build a recipe into `out` and yield the lines of the summary; rank 0 alone has any."""
     from datasets.utils import disable_progress_bars
     from datasets.utils.logging import set_verbosity_error
-    from filelock import FileLock, Timeout
 
-    from acp.builder.release import check_out, published_scenes, work_folder
+    from acp.builder.release import make_data_set
 
     disable_progress_bars()
     set_verbosity_error()
-    check_out(out)
-    build = open_build(recipe, work_folder(out))
-    lock = FileLock(build.work / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise AcpError(f"{build.work}: another build is at work there; wait for it") from None
-    try:
-        yield build.with_scenes(max(published_scenes(build, out), build.finished_scenes()))
-    finally:
-        lock.release()
-
-
-def is_done(build: Build, out: Path) -> bool:
-    """Whether `out` holds the data set and no shard is missing."""
-    from acp.builder.release import published_scenes
-
-    return published_scenes(build, out) >= build.recipe.scenes and not build.missing()
+    build, notes = make_data_set(recipe, out, num_processes)
+    if Rank.of_environment().rank:
+        return
+    yield from summary(build, out)
+    yield from (f"note        {note}" for note in notes)
 
 
 def summary(build: Build, out: Path) -> Iterator[str]:
     """Scenes, candidates, kept, rejected by reason, seconds by stage, and how to load it."""
-    statistics = build.statistics()
-    counts, seconds = statistics["counts"], statistics["seconds"]
+    from acp.dataset.card.statistics import read_statistics
+
+    statistics = read_statistics(out)
+    counts, (seconds, peaks) = statistics.counts(), build.measures()
     yield f"scenes      {counts['scenes']} ({counts['scenes rejected']} rejected)"
     yield f"candidates  {counts['candidates']}"
     yield f"kept        {counts['kept']} images with {counts['objects']} objects"
-    for reason, count in sorted(statistics["rejects"].items(), key=lambda item: -item[1]):
-        yield f"rejected    {count:>5}  {reason}"
-    yield "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-    if peaks := statistics["peak_bytes"]:
+    for (level, reason), count in statistics.rejects().items():
+        yield f"rejected    {count:>5}  {level}: {reason}"
+    if seconds:
+        yield "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    if peaks:
         told = (f"{name} {value / 2**30:.2f}" for name, value in peaks.items())
         yield "GPU GiB     " + ", ".join(told) + " at most"
     config = "" if counts["kept"] else "'raw', "

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from acp.cli import card, check, metric, plan, priors, push, score
-from acp.core.errors import AcpError, ToldElsewhereError, shown
+from acp.core.errors import AcpError, shown
 from acp.core.version import __version__
 
 app = typer.Typer(
@@ -89,8 +88,7 @@ def build(
             "--nproc",
             "-n",  # torchrun takes any --nproc for its own, and says so
             metavar="N|auto",
-            help="Processes that share the shards; auto: one a GPU, or a core. Under a launcher: "
-            "how many it was to start. 1 if none.",
+            help="Processes that share the shards; auto: one a GPU, or a core. 1 if none.",
         ),
     ] = None,
 ) -> None:
@@ -100,9 +98,6 @@ def build(
     try:
         for line in build_data_set(recipe, out, overrides or [], limit, _processes(nproc)):
             typer.echo(line)
-    except ToldElsewhereError:
-        time.sleep(3)  # launchers end all processes once one fails: rank 0 has to speak first
-        sys.exit(1)
     except _Stopped as stopped:
         _tell("stopped; what is finished is kept, the same command goes on")
         sys.exit(stopped.exit_code)

@@ -26,10 +26,6 @@ class RowError(AcpError, ValueError):
     """A row that cannot be scored because it is not a row: a missing key, a wrong shape or type."""
 
 
-class ToldElsewhereError(AcpError):
-    """An error that another rank has told already; this one ends without a word."""
-
-
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Something that is not installed or not fetched, and the command that gets it."""

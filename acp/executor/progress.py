@@ -1,13 +1,13 @@
-"""Progress bars: one for each stage, with rate and remaining time; none without a terminal."""
+"""Progress bars of a build on a terminal; none without one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from acp.core.progress import Advance, silent
-from acp.pipeline.pipeline import STAGE_NAMES, AdvanceOf
+from acp.pipeline.pipeline import AdvanceOf
 
 
 def terminal() -> str:
@@ -16,37 +16,30 @@ def terminal() -> str:
 
 
 @contextmanager
-def stage_bars(scenes: int, device: str) -> Iterator[AdvanceOf]:
-    """Bars for `scenes` scenes on a terminal; gives the function that moves the bar of a stage.
+def bars(total: int, *names: str) -> Iterator[AdvanceOf]:
+    """A bar a name for `total` scenes, if there is a terminal; gives the function that moves each.
 
-    The clock of a bar runs while its stage is at work, so that its rate is that of the stage.
+    The clock of a bar runs while its work does, so that its rate is that of its stage.
     """
-    if not device:
+    if not terminal():
         yield lambda name: silent
         return
     from huggingface_hub.utils.tqdm import tqdm
 
-    with ExitStack() as stack:
-        screen = stack.enter_context(open(device, "w"))  # noqa: PTH123 - a device, not a file
-        bars = {
-            name: tqdm(  # type: ignore[no-untyped-call]
-                total=scenes,
-                desc=f"{name:>8}",
-                unit="scene",
-                position=place,
-                file=screen,
-                mininterval=0,
-            )
-            for place, name in enumerate(STAGE_NAMES)
-        }
+    shown = {
+        name: tqdm(total=total, desc=f"{name:>8}", unit="scene", position=place, mininterval=0)  # type: ignore[no-untyped-call]
+        for place, name in enumerate(names)
+    }
 
-        def advance_of(name: str) -> Advance:
-            bars[name].unpause()
-            advance: Advance = bars[name].update
-            return advance
+    def advance_of(name: str) -> Advance:
+        if name not in shown:
+            return silent
+        shown[name].unpause()
+        advance: Advance = shown[name].update
+        return advance
 
-        try:
-            yield advance_of
-        finally:
-            for bar in bars.values():
-                bar.close()
+    try:
+        yield advance_of
+    finally:
+        for bar in shown.values():
+            bar.close()

@@ -1,22 +1,29 @@
-"""The published rows: one image a row, or one scene a row. The schema is fixed here alone.
+"""The rows of a data set: one image a row, or one scene a row. The schema is fixed here alone.
 
-Boxes of images are COCO pixels `[x, y, w, h]`, those of layouts are normalised; segmentations are
-COCO RLE; scores are 0-100 and None where nothing could be scored.
+A shard holds rows of `measured`, and of `scene_graphs`. At the release the thresholds of pick make
+`raw` of `measured`, and `curated` of `raw`. Boxes of images are COCO pixels `[x, y, w, h]`, those
+of layouts are normalised; segmentations are COCO RLE; scores are 0-100 and None where nothing could
+be scored.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acp.core.types import Candidate, Instances, Scene
+from acp.core.types import Candidate, Scene
 from acp.core.vocabulary import categories
+from acp.pipeline.pick import Measured, PickSettings, Verdict, number, pick_candidates
 from acp.pipeline.recipe import CANDIDATES_PER_SCENE_ID
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Features
+
+Row = Mapping[str, Any]
 
 CONFIGS = ("curated", "raw", "scene_graphs")
 OBJECTS_PER_IMAGE_ID = 100
@@ -24,23 +31,23 @@ OBJECTS_PER_IMAGE_ID = 100
 
 
 def features(config: str) -> Features:
-    """The features of a configuration: "curated", "raw" or "scene_graphs"."""
-    from datasets import Features
+    """The features of a configuration, or of `measured`."""
+    from datasets import Features, List, Value
 
     if config == "scene_graphs":
         return Features(_scene_features())
-    curated = _image_features()
     if config == "curated":
-        return Features(curated)
-    from datasets import List, Value
+        return Features(_image_features())
+    # What pick compares is rounded after it.
+    image = _image_features("float64" if config == "measured" else "float32")
+    objects = {**image["objects"], "reject": List(Value("string"))}
+    found = {**image, "objects": objects, "kept": Value("bool"), "reject": Value("string")}
+    if config == "measured":
+        del found["clis"], found["kept"]
+    return Features(found)
 
-    raw_objects = {**curated["objects"], "reject": List(Value("string"))}
-    return Features(
-        {**curated, "objects": raw_objects, "kept": Value("bool"), "reject": Value("string")}
-    )
 
-
-def _image_features() -> dict[str, Any]:
+def _image_features(score: str = "float32") -> dict[str, Any]:
     from datasets import Image, List, Value
 
     segmentation = {"size": List(Value("int32"), length=2), "counts": Value("string")}
@@ -61,11 +68,11 @@ def _image_features() -> dict[str, Any]:
             "segmentation": List(segmentation),
             "visible": List(Value("float32")),
             "predicted_iou": List(Value("float32")),
-            "clis_i": List(Value("float32")),
+            "clis_i": List(Value(score)),
         },
         "relations": _relation_features(),
-        "clis_l": Value("float32"),
-        "clis_i": Value("float32"),
+        "clis_l": Value(score),
+        "clis_i": Value(score),
         "clis": Value("float32"),
         "provenance": {
             "recipe": Value("string"),
@@ -159,7 +166,8 @@ def scene_row(scene: Scene, provenance: Mapping[str, str]) -> dict[str, Any]:
 def image_row(
     scene: Scene, candidate: Candidate, size_wh: tuple[int, int], provenance: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The row of a candidate in `raw`, with all its objects and the reasons against them."""
+    """The row of a candidate in `measured`, with all its objects and what already speaks against
+    them."""
     image_id = scene.scene_id * CANDIDATES_PER_SCENE_ID + candidate.index
     scores = candidate.scores
     objects = _object_rows(scene, candidate, image_id)
@@ -173,18 +181,82 @@ def image_row(
         "caption": scene.graph.caption if scene.graph else "",
         "objects": _columns((*_image_features()["objects"], "reject"), objects),
         "relations": _relations(scene, range(len(objects))),
-        "clis_l": _rounded(candidate.layout.clis_l),
-        "clis_i": _rounded(scores.clis_i if scores else None),
-        "clis": _rounded(candidate.clis),
+        "clis_l": candidate.layout.clis_l,
+        "clis_i": scores.clis_i if scores else None,
         "provenance": {
             **provenance,
             "scene": scene.scene_id,
             "candidate": candidate.index,
             "seed": candidate.seed,
         },
-        "kept": not candidate.reject,
         "reject": candidate.reject,
     }
+
+
+def picked_rows(measured: Sequence[Row], limits: PickSettings) -> list[dict[str, Any]]:
+    """Rows of `raw` from those of `measured`, in which a scene's candidates stand together."""
+    rows = []
+    for _, group in itertools.groupby(measured, key=lambda row: row["provenance"]["scene"]):
+        scene = [*group]
+        verdicts = pick_candidates([*map(_measured, scene)], limits)
+        rows += [_raw_row(row, verdict) for row, verdict in zip(scene, verdicts, strict=True)]
+    return rows
+
+
+def _measured(row: Row) -> Measured:
+    objects = row["objects"]
+    boxes_xywh_px = np.array(objects["bbox"], dtype=np.float32).reshape(-1, 4)
+    return Measured(
+        row["reject"],
+        number(row["clis_l"]),
+        number(row["clis_i"]),
+        objects["reject"],
+        boxes_xywh_px[:, 2:].min(axis=1, initial=np.inf),
+        np.array(objects["visible"], dtype=np.float32),
+        np.array([number(score) for score in objects["clis_i"]]),
+    )
+
+
+def _raw_row(row: Row, verdict: Verdict) -> dict[str, Any]:
+    objects = row["objects"]
+    return {
+        **row,
+        "objects": {
+            **objects,
+            "visible": [_rounded(share, 4) for share in objects["visible"]],
+            "predicted_iou": [_rounded(share, 4) for share in objects["predicted_iou"]],
+            "clis_i": [_rounded(score) for score in objects["clis_i"]],
+            "reject": list(verdict.reject_objects),
+        },
+        "clis_l": _rounded(row["clis_l"]),
+        "clis_i": _rounded(row["clis_i"]),
+        "clis": _rounded(verdict.clis),
+        "kept": not verdict.reject,
+        "reject": verdict.reject,
+    }
+
+
+def picked_table(measured: pa.Table, limits: PickSettings) -> pa.Table:
+    """The table `raw` of a table `measured`. No image is looked at."""
+    rows = picked_rows(measured.drop_columns(["image"]).to_pylist(), limits)
+    return _with_images(rows, measured.column("image"), "raw")
+
+
+def curated_table(raw: pa.Table) -> pa.Table:
+    """The table `curated` of a table `raw`. No image is looked at."""
+    kept = raw.filter(raw.column("kept"))
+    rows = map(curated_row, kept.drop_columns(["image"]).to_pylist())
+    return _with_images([row for row in rows if row], kept.column("image"), "curated")
+
+
+def _with_images(rows: list[dict[str, Any]], images: Any, config: str) -> pa.Table:
+    import pyarrow as pa
+
+    schema = features(config).arrow_schema
+    table = pa.Table.from_pylist(rows, schema.remove(schema.get_field_index("image")))
+    return table.add_column(0, schema.field("image"), images).replace_schema_metadata(
+        schema.metadata
+    )
 
 
 def curated_row(raw_row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -214,7 +286,8 @@ def _object_rows(scene: Scene, candidate: Candidate, image_id: int) -> list[tupl
     if scene.graph is None or candidate.instances is None:
         return []
     instances, scores = candidate.instances, candidate.scores
-    segmentations = encode_masks(instances.masks)
+    segmentations, predicted = encode_masks(instances.masks), instances.predicted_iou
+    reasons = candidate.reject_objects if candidate.reject else instances.reasons
     return [
         (
             image_id * OBJECTS_PER_IMAGE_ID + place + 1,
@@ -224,18 +297,13 @@ def _object_rows(scene: Scene, candidate: Candidate, image_id: int) -> list[tupl
             float(instances.masks[place].sum()),
             thing.attributes,
             segmentations[place],
-            round(float(instances.visible[place]), 4),
-            _predicted_iou(instances, place),
-            _rounded(scores.clis_i_instances[place] if scores else None),
-            candidate.reject_objects[place] if candidate.reject_objects else "",
+            float(instances.visible[place]),
+            None if predicted is None else float(predicted[place]),
+            scores.clis_i_instances[place] if scores else None,
+            reasons[place] if reasons else "",
         )
         for place, thing in enumerate(scene.graph.objects)
     ]
-
-
-def _predicted_iou(instances: Instances, place: int) -> float | None:
-    predicted = instances.predicted_iou
-    return None if predicted is None else round(float(predicted[place]), 4)
 
 
 def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
@@ -261,5 +329,5 @@ def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str,
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(float(score), 2)
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None else round(value, digits)

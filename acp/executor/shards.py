@@ -1,7 +1,7 @@
 """Shards: the unit of work that is done once its marker, written last, exists.
 
-A shard is a folder with `raw.parquet`, `scene_graphs.parquet` and the marker `done.json`, which
-holds the fingerprint, the scenes, the rows and the checksum of each file.
+A shard is a folder with `measured.parquet`, `scene_graphs.parquet` and the marker `done.json`,
+which holds the fingerprint, the scenes, the rows and the checksum of each file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from acp.core.files import beside, replace_durably, sha256, write_json
 from acp.executor.rows import features
 
-TABLES = ("raw", "scene_graphs")
+TABLES = ("measured", "scene_graphs")
 MARKER = "done.json"
 
 
@@ -55,37 +55,37 @@ def write_shard(
     fingerprint: str,
     statistics: Mapping[str, Any],
 ) -> None:
-    """Write the tables and then the marker; until then the shard counts as missing."""
+    """Write the tables and then the marker; until then the shard counts as missing.
+
+    Two processes that write the same shard at the same time leave one whole copy: both write the
+    same bytes, and each file takes its place in one step.
+    """
     shard.folder.mkdir(parents=True, exist_ok=True)
-    for stale in (shard.folder / MARKER, *shard.folder.glob("*.tmp")):
-        stale.unlink(missing_ok=True)
-    for table in TABLES:
-        _write_table(shard.table_path(table), table, tables[table])
     marker = {
         "fingerprint": fingerprint,
         "scenes": [shard.start, shard.stop],
         "rows": {table: len(tables[table]) for table in TABLES},
-        "sha256": {table: sha256(shard.table_path(table)) for table in TABLES},
+        "sha256": {table: _write_table(shard, table, tables[table]) for table in TABLES},
         "statistics": statistics,
     }
     write_json(shard.folder / MARKER, marker)
 
 
-def read_marker(shard: Shard, fingerprint: str) -> dict[str, Any] | None:
-    """The marker of a finished shard; None if it is missing, of other scenes, or of files that
-    fail their checksum."""
+def read_marker(folder: Path) -> dict[str, Any]:
+    """The marker of a shard's folder; empty if there is none, or one that cannot be read."""
     try:
-        marker: dict[str, Any] = json.loads((shard.folder / MARKER).read_text(encoding="utf-8"))
-        same = (marker["fingerprint"], marker["scenes"]) == (
-            fingerprint,
-            [shard.start, shard.stop],
-        )
-        intact = same and all(
-            sha256(shard.table_path(table)) == marker["sha256"][table] for table in TABLES
-        )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return None
-    return marker if intact else None
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def is_intact(shard: Shard, marker: Mapping[str, Any]) -> bool:
+    """Whether the files of a shard are those of its marker. Reads all of them."""
+    try:
+        return all(sha256(shard.table_path(table)) == marker["sha256"][table] for table in TABLES)
+    except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
+        return False
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -98,11 +98,15 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
 
 
-def _write_table(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write_table(shard: Shard, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write a table; returns its checksum."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     content = pa.Table.from_pylist(list(rows), schema=features(table).arrow_schema)
+    path = shard.table_path(table)
     temporary = beside(path)
     pq.write_table(content, temporary)
+    checksum = sha256(temporary)
     replace_durably(temporary, path)
+    return checksum

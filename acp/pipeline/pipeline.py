@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from acp.backends.base import LLM, Backend, Renderer, Scorer, Segmenter
 from acp.backends.registry import RECIPE_KINDS
@@ -20,7 +20,7 @@ from acp.pipeline.describe import Describe
 from acp.pipeline.lay_out import LayOut
 from acp.pipeline.mask import Mask
 from acp.pipeline.pick import Pick
-from acp.pipeline.placement import Measures, Residency
+from acp.pipeline.placement import Measures, Placement
 from acp.pipeline.recipe import Recipe
 from acp.pipeline.render import Render
 from acp.pipeline.score import Score
@@ -41,8 +41,16 @@ class Pipeline:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.backends: dict[str, Backend] = {kind: recipe.backend(kind) for kind in RECIPE_KINDS}
-        self._residency = Residency(self.backends, recipe.residency)
+        self._placement = Placement(self.backends, recipe.residency)
         self._tried = False
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with every default spelled out, those of the backends too."""
+        backends = {
+            kind: {"backend": backend.name, **backend.resolved_options()}
+            for kind, backend in self.backends.items()
+        }
+        return {**self.recipe.model_dump(mode="json"), **backends}
 
     def info(self) -> dict[str, ModelInfo]:
         """Id, revision and licence of each backend, by kind. Loads nothing.
@@ -93,37 +101,35 @@ class Pipeline:
     def run(
         self, scene_ids: Sequence[int], advance_of: AdvanceOf = lambda name: silent
     ) -> list[Scene]:
-        """Everything for these scenes."""
+        """Everything for these scenes, picked."""
         (part,) = self.run_block([scene_ids], advance_of)
         if part.error is not None:
             raise part.error
-        return part.scenes
+        pick = self.stages[-1]
+        return pick(part.scenes, advance_of(pick.name))
 
     def run_block(
         self, parts: Sequence[Sequence[int]], advance_of: AdvanceOf = lambda name: silent
     ) -> Iterator[Part]:
-        """Each stage for all parts before the next stage's model is needed.
+        """Every stage but pick: each for all parts before the next stage's model is needed.
 
         A stage is called once a part, so that what comes out does not depend on the block. Parts
-        come in their order, each as soon as it is scored and picked. One that fails carries the
-        error, and the others go on.
+        come in their order, each as soon as it is scored. One that fails carries the error, and
+        the others go on.
 
         Raises:
             AcpError: what would stop every part (a user's mistake, a model that cannot be loaded).
         """
         waiting = deque(Part([Scene(scene_id, seed=0) for scene_id in ids]) for ids in parts)
-        stages = self.stages
+        *stages, score, _ = self.stages
         if waiting:
             self._try_models(waiting[0].measures)
-        # From the last stage with a model on, part by part: what is finished is handed out.
-        last = max(place for place, stage in enumerate(stages) if stage.name in STAGE_BACKENDS)
-        for stage in stages[:last]:
+        for stage in stages:
             for part in waiting:
                 self._advance(part, stage, advance_of)
         while waiting:
             part = waiting.popleft()
-            for stage in stages[last:]:
-                self._advance(part, stage, advance_of)
+            self._advance(part, score, advance_of)
             yield part
 
     def _try_models(self, measures: Measures) -> None:
@@ -134,7 +140,7 @@ class Pipeline:
         one = self.recipe.residency == "one"
         with (Measures() if one else measures).of("load"):
             for kind in RECIPE_KINDS:
-                self._residency.bring(kind)
+                self._placement.bring(kind)
         self._tried = True
 
     def _advance(self, part: Part, stage: Stage, advance_of: AdvanceOf) -> None:
@@ -143,7 +149,7 @@ class Pipeline:
         try:
             if kind := STAGE_BACKENDS.get(stage.name):
                 with part.measures.of("load"):
-                    self._residency.bring(kind)
+                    self._placement.bring(kind)
             with part.measures.of(stage.name):
                 scenes = stage(part.scenes, advance_of(stage.name))
             part.scenes = [without_needless(scene, stage.name) for scene in scenes]
@@ -195,4 +201,5 @@ STAGE_BACKENDS = {
     "mask": "segmenter",
     "score": "scorer",
 }
-STAGE_NAMES = ("combine", "describe", "lay out", "render", "mask", "score", "pick")
+MEASURING = ("combine", "describe", "lay out", "render", "mask", "score")
+"""The stages of `run_block`, by name."""

@@ -1,8 +1,9 @@
-"""Which models are in memory together, and how much memory and time they take."""
+"""Where models are: which share memory, which GPU is this process's, what they take."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from acp.backends.base import Backend
+from acp.core.errors import AcpError
 
 ResidencyName = Literal["all", "one"]
 
 
-class Residency:
+class Placement:
     """Brings models into memory: `all` keeps each once it is there, `one` only the one in use.
 
     A model that the next backend shares (see `Backend.model_keys`) stays where it is.
@@ -56,6 +58,39 @@ def free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def one_thread_each() -> None:
+    """Models run on one CPU thread unless the user says otherwise, however many processes there
+    are: sums must not depend on their number. Of use before torch is imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def uses_gpu(recipe: Mapping[str, Any]) -> bool:
+    """Whether a backend of a resolved recipe takes the GPU of its process, where there is one."""
+    return any(
+        uses_gpu(value)
+        if isinstance(value, Mapping)
+        else key == "device" and value in ("auto", "cuda")
+        for key, value in recipe.items()
+    )
+
+
+def take_gpu(local_rank: int, local_size: int) -> None:
+    """Make one GPU of this machine the one that `device: auto` means. Nothing without GPUs.
+
+    Raises:
+        AcpError: there are fewer GPUs than processes.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count and local_size > count:
+        raise AcpError(
+            f"{local_size} processes on a machine with {count} GPUs; start at most one for each GPU"
+        )
+    if count:
+        torch.cuda.set_device(local_rank)
 
 
 @dataclass

@@ -19,9 +19,9 @@ from acp.backends.registry import make_backend
 from acp.core.boxes import as_boxes, masks_to_xywh_px, xywh_to_xyxy
 from acp.core.errors import AcpError
 from acp.core.types import Failure, Instances, ModelInfo, Rendering
-from acp.executor.rows import curated_row, image_row
+from acp.executor.rows import curated_row, image_row, picked_rows
 from acp.pipeline.mask import Mask
-from acp.pipeline.pick import Pick, PickSettings
+from acp.pipeline.pick import PickSettings
 from support.scenes import make_candidate, make_scene
 from support.tiny_vision import IMAGENET, SIDE, save_sam, save_sam2, save_sam2_video
 
@@ -348,17 +348,17 @@ def test_objects_without_a_mask_are_rejected_with_their_reason() -> None:
         f"mask: no usable object ({NO_MASK})",
         "mask: no room",
     ]
-    judged = Pick(PickSettings()).judge(scene.candidates[0])
-    assert (judged.reject, judged.reject_objects) == ("", (NO_MASK, ""))
-    provenance = dict.fromkeys(("recipe", "fingerprint", "llm", "renderer", "scorer"), "x")
-    row = image_row(scene, judged, (64, 48), {**provenance, "segmenter": "x"})
+    names = ("recipe", "fingerprint", "llm", "renderer", "scorer", "segmenter")
+    provenance = dict.fromkeys(names, "x")
+    measured = [image_row(scene, each, (64, 48), provenance) for each in scene.candidates]
+    row, lost, _ = picked_rows(measured, PickSettings())
+    assert row["reject"] == ""
     assert row["objects"]["reject"] == [NO_MASK, ""]
     assert row["objects"]["predicted_iou"] == pytest.approx([0.1, 0.9])
     picked = curated_row(row)
     assert picked is not None
     assert picked["objects"]["category"] == ["zebra"]
     assert picked["objects"]["predicted_iou"] == pytest.approx([0.9])
-    lost = image_row(scene, scene.candidates[1], (64, 48), {**provenance, "segmenter": "x"})
     assert lost["objects"]["reject"] == [NO_MASK, NO_MASK]
     assert curated_row(lost) is None
 

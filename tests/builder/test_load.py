@@ -69,7 +69,7 @@ LENGTH = "print(len(list(load_dataset(repo, 'raw', split='train', streaming=True
 
 
 def test_readers_see_the_old_release_until_the_commit(built: Path, tmp_path: Path) -> None:
-    release(finish_build(tmp_path / "set.work", 3), tmp_path / "set", 1)
+    release(finish_build(tmp_path / "set.work", 3), tmp_path / "set")
     before = len(rows_of(built, "raw", "image_id"))
     seen: list[int] = []
     with serving(Hub(tmp_path / "hub")) as hub:

@@ -87,7 +87,7 @@ db.close()
 def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """480 images of 23 kB: DuckDB fetches small files as a whole."""
     folder = tmp_path_factory.mktemp("larger")
-    release(finish_build(folder / "set.work", 60, ["scenes_per_shard=60"]), folder / "set", 1)
+    release(finish_build(folder / "set.work", 60, ["scenes_per_shard=60"]), folder / "set")
     (path,) = (folder / "set" / "curated").iterdir()
     pq.write_table(pa.concat_tables([pq.read_table(path)] * 8), path)
     return folder / "set"

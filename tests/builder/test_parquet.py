@@ -45,7 +45,7 @@ def groups(path: Path) -> list[tuple[int, int]]:
 
 def released(folder: Path, scenes: int, **options: Any) -> Path:
     build = finish_build(folder / "set.work", scenes, **options)
-    release.release(build, folder / "set", 1)
+    release.release(build, folder / "set")
     return folder / "set"
 
 

@@ -25,7 +25,7 @@ CONVERT, TRAIN, MIX = blocks("docs/training.md", "python")
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic")
-    release(finish_build(folder / "set.work", 24, ["scenes_per_shard=24"]), folder / "set", 1)
+    release(finish_build(folder / "set.work", 24, ["scenes_per_shard=24"]), folder / "set")
     return folder / "set"
 
 

@@ -2,14 +2,27 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from acp.executor.rows import CONFIGS, curated_row, features, image_row, scene_row
+from acp.core.types import Candidate
+from acp.executor.rows import (
+    CONFIGS,
+    curated_row,
+    curated_table,
+    features,
+    image_row,
+    picked_rows,
+    picked_table,
+    scene_row,
+)
+from acp.pipeline.pick import Pick, PickSettings
 from support.raw_rows import PROVENANCE, raw_row
 from support.scenes import SIZE_WH, make_candidate, make_scene
 
@@ -51,7 +64,9 @@ def test_a_candidate_without_an_image_is_a_row_with_its_reason() -> None:
     failed = replace(
         make_candidate(), jpeg=b"", instances=None, scores=None, reject="render: no cut-out"
     )
-    row = image_row(make_scene(failed), failed, SIZE_WH, PROVENANCE)
+    (row,) = picked_rows(
+        [image_row(make_scene(failed), failed, SIZE_WH, PROVENANCE)], PickSettings()
+    )
     (read,) = Dataset.from_list([row], features=features("raw"))
     assert read["image"] is None
     assert read["reject"] == "render: no cut-out"
@@ -76,7 +91,42 @@ def test_a_rejected_scene_has_a_row_too() -> None:
     assert read["reject"] == "describe: nothing to say"
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+def measured_rows(*candidates: Candidate) -> list[dict[str, Any]]:
+    scene = make_scene(*candidates)
+    return [image_row(scene, each, SIZE_WH, PROVENANCE) for each in candidates]
+
+
+def test_picking_rows_is_picking_candidates() -> None:
+    candidates = [
+        make_candidate(0, clis_i=70.0),
+        make_candidate(1, clis_i=80.0),
+        make_candidate(2, visible=(0.1, 0.2)),
+        make_candidate(3, instance_scores=(None, 59.999), clis_i=None),
+        replace(make_candidate(4), reject="mask: no room", instances=None, scores=None),
+    ]
+    (picked,) = Pick(PickSettings())([make_scene(*candidates)])
+    rows = picked_rows(measured_rows(*candidates), PickSettings())
+    assert [row["reject"] for row in rows] == [each.reject for each in picked.candidates]
+    assert [row["clis"] for row in rows] == [each.clis for each in picked.candidates]
+    objects = [tuple(row["objects"]["reject"]) for row in rows]
+    assert objects == [each.reject_objects for each in picked.candidates]
+    assert rows[3]["objects"]["clis_i"] == [None, 60.0]  # rounded after it was compared
+
+
+def test_tables_are_picked_with_their_images() -> None:
+    rows = measured_rows(make_candidate(0, clis_i=70.0), make_candidate(1, clis_i=80.0))
+    measured = pa.Table.from_pylist(rows, features("measured").arrow_schema)
+    raw = picked_table(measured, PickSettings())
+    assert raw.schema.equals(features("raw").arrow_schema)
+    assert raw.column("kept").to_pylist() == [False, True]
+    curated = curated_table(raw)
+    assert curated.schema.equals(features("curated").arrow_schema)
+    assert curated.column("image").to_pylist() == [rows[1]["image"]]
+    nothing = curated_table(picked_table(measured.slice(0, 0), PickSettings()))
+    assert (nothing.num_rows, nothing.schema) == (0, curated.schema)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, "measured"])
 def test_features_travel_in_the_schema(config: str) -> None:
     from datasets import Features
 

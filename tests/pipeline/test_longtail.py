@@ -17,7 +17,7 @@ from datasets import load_dataset
 pytest.importorskip("diffusers")
 
 from acp.pipeline.pipeline import Pipeline
-from acp.pipeline.placement import Residency
+from acp.pipeline.placement import Placement
 from acp.pipeline.recipe import load_recipe
 from support.digests import digests
 from support.tiny_diffusion import save_gligen
@@ -87,15 +87,15 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_each_model_gives_its_memory_to_the_next(overrides: list[str]) -> None:
     recipe = load_recipe("lvis-longtail", overrides)
     pipeline = Pipeline(recipe)
-    residency = Residency(pipeline.backends, recipe.residency)
+    placement = Placement(pipeline.backends, recipe.residency)
     alive: dict[str, weakref.WeakSet[Any]] = {}
     for kind in ("llm", "renderer", "segmenter", "scorer"):
         before = weakref.WeakSet(modules())  # not their ids: those of freed ones come again
-        residency.bring(kind)
+        placement.bring(kind)
         alive[kind] = weakref.WeakSet(each for each in modules() if each not in before)
         assert len(alive[kind]) > 0
         assert not any(alive[other] for other in alive if other != kind)
-    residency.bring("llm")  # the scorer's captioner and judge are the same model
+    placement.bring("llm")  # the scorer's captioner and judge are the same model
     assert len(alive["scorer"]) > 0
     shared: Any = pipeline.backends["llm"]
     assert shared._loaded.model in alive["scorer"]

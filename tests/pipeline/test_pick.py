@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from acp.core.types import Candidate
 from acp.pipeline.pick import Pick, PickSettings
 from support.scenes import make_candidate, make_scene
+
+
+def picked(candidate: Candidate, **settings: Any) -> Candidate:
+    (scene,) = Pick(PickSettings(**settings))([make_scene(candidate)])
+    return scene.candidates[0]
 
 
 def test_the_best_candidate_is_kept_and_the_others_say_why_not() -> None:
@@ -35,9 +43,9 @@ def test_a_better_score_does_not_save_a_candidate_that_fails_a_threshold() -> No
     ],
 )
 def test_objects_are_judged_one_by_one(
-    settings: dict[str, float], candidate: object, reasons: tuple[str, ...]
+    settings: dict[str, float], candidate: Candidate, reasons: tuple[str, ...]
 ) -> None:
-    judged = Pick(PickSettings(**settings)).judge(candidate)  # type: ignore[arg-type]
+    judged = picked(candidate, **settings)
     assert judged.reject_objects == reasons
     assert judged.reject == ""
 
@@ -52,12 +60,22 @@ def test_objects_are_judged_one_by_one(
     ],
 )
 def test_images_are_judged(settings: dict[str, float], reject: str) -> None:
-    assert Pick(PickSettings(**settings)).judge(make_candidate()).reject == reject  # type: ignore[arg-type]
+    assert picked(make_candidate(), **settings).reject == reject
 
 
 def test_a_scene_of_one_object_has_no_layout_score_and_is_ranked_by_its_image() -> None:
-    judged = Pick(PickSettings()).judge(make_candidate(clis_l=None, clis_i=64.0))
-    assert judged.clis == 64.0
+    assert picked(make_candidate(clis_l=None, clis_i=64.0)).clis == 64.0
+    assert picked(make_candidate(clis_l=None, clis_i=None)).clis is None
+
+
+def test_of_equals_the_first_is_kept() -> None:
+    (scene,) = Pick(PickSettings())([make_scene(make_candidate(0), make_candidate(1))])
+    assert [not each.reject for each in scene.candidates] == [True, False]
+
+
+def test_no_candidates_no_picks() -> None:
+    (scene,) = Pick(PickSettings())([make_scene()])
+    assert scene.candidates == ()
 
 
 def test_an_earlier_reject_is_kept() -> None:

@@ -48,7 +48,7 @@ def made(folder: Path, scenes: int) -> Path:
     from acp.builder.release import release
     from support.synthetic_scenes import finish_build
 
-    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny", 1)
+    release(finish_build(folder / "tiny.work", scenes, [SMALL]), folder / "tiny")
     return folder / "tiny"
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from acp.executor.rows import image_row
-from acp.pipeline.pick import Pick, PickSettings
+from acp.executor.rows import image_row, picked_rows
+from acp.pipeline.pick import PickSettings
 from support.scenes import SIZE_WH, make_candidate, make_scene
 
 PROVENANCE = {
@@ -19,5 +19,7 @@ PROVENANCE = {
 
 
 def raw_row(**limits: Any) -> dict[str, Any]:
-    (scene,) = Pick(PickSettings(**limits))([make_scene(make_candidate(2))])
-    return image_row(scene, scene.candidates[0], SIZE_WH, PROVENANCE)
+    scene = make_scene(make_candidate(2))
+    measured = image_row(scene, scene.candidates[0], SIZE_WH, PROVENANCE)
+    (row,) = picked_rows([measured], PickSettings(**limits))
+    return row
