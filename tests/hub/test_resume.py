@@ -87,7 +87,7 @@ def test_a_small_edit_sends_little_with_xet(by_xet: Hub, tmp_path: Path) -> None
     stored = [0]
     for name, change in (("before", lambda scene: scene), ("after", edited)):
         build = finish_build(tmp_path / f"{name}.work", 140, ["scenes_per_shard=70"], change)
-        release(build, tmp_path / name, 1)
+        release(build, tmp_path / name)
         ran = by_xet.acp(["push", str(tmp_path / name), "--repo", "acp/a"], tmp_path / f"c{name}")
         assert ran.returncode == 0, ran.stderr
         stored.append(by_xet.xet_bytes())
