@@ -156,7 +156,7 @@ def _content(recipe: Recipe, models: Mapping[str, ModelInfo]) -> dict[str, Any]:
         del values[key]
     for kind in models:
         backend = recipe.backend(kind)
-        values[kind] = {"backend": backend.name, **backend.content_options()}
+        values[kind] = {"backend": backend.reference, **backend.content_options()}
     revisions = {kind: str(model) for kind, model in models.items()}
     return {
         "rows_version": ROWS_VERSION,
