@@ -16,7 +16,7 @@ from acp.pipeline.combine import CombineSettings
 from acp.pipeline.describe import DescribeSettings
 from acp.pipeline.lay_out import LayOutSettings
 from acp.pipeline.pick import PickSettings
-from acp.pipeline.recipe import RECIPES, load_recipe, recipe_names
+from acp.pipeline.recipe import RECIPES, load_recipe, recipe_names, recipe_schema
 from acp.pipeline.render import RenderSettings
 
 
@@ -105,7 +105,7 @@ def test_overrides_may_be_values_of_python_and_recipes_mappings() -> None:
     values = {"name": "mine", "scenes": 3, "renderer": renderer}
     recipe = load_recipe(values, {"render.candidates": 8, "renderer.refiner": {"steps": 20}})
     assert (recipe.scenes, recipe.render.candidates) == (3, 8)
-    assert recipe.backend("renderer").options.refiner.steps == 20
+    assert recipe.resolved()["renderer"]["refiner"]["steps"] == 20
     assert renderer == {"backend": "gligen", "steps": 30}  # as it was
     with pytest.raises(AcpError, match="recipe: unknown key 'scens'; did you mean 'scenes'"):
         load_recipe({"name": "mine", "scens": 3})
@@ -165,14 +165,15 @@ def test_the_schema_refuses_what_a_recipe_may_not_say(
         load_recipe({"name": "mine", **mistake})
 
 
-def test_the_schema_describes_everything(schema: jsonschema.Draft202012Validator) -> None:
-    renderers = schema.schema["properties"]["renderer"]["anyOf"]
+def test_the_schema_describes_everything() -> None:
+    properties = recipe_schema()["properties"]
+    renderers = properties["renderer"]["anyOf"]
     titles = [each["title"] for each in renderers]
     assert titles == ["cutpaste", "flux3", "gligen", "module:Class"]
     gligen = renderers[titles.index("gligen")]["properties"]
     assert gligen["steps"]["default"] == 50
     assert [key for key, told in gligen.items() if "description" not in told] == ["backend"]
-    assert schema.schema["properties"]["llm"]["default"] == {"backend": "smollm2"}
+    assert properties["llm"]["default"] == {"backend": "smollm2"}
 
 
 def test_an_unknown_recipe_suggests_the_nearest() -> None:
