@@ -19,9 +19,8 @@ from typing import Any, get_args
 import numpy as np
 from _models import gligen_pipeline, requests, stock_image, stock_pipeline
 
-from acp.backends.models.gligen_rows import Row, row_of
 from acp.backends.models.torch_tools import torch_threads
-from acp.backends.render_gligen import Gligen, GligenOptions, SchedulerName
+from acp.backends.render_gligen import Gligen, GligenOptions, Row, SchedulerName
 from acp.core.types import Failure, FloatArray
 
 SIZE_WH = (64, 64)
@@ -46,7 +45,7 @@ def differences(folder: Path, scheduler: Any, steps: int) -> Iterator[float]:
         GligenOptions(model=str(folder), dtype="float32", steps=steps, scheduler=scheduler)
     )
     backend.load()
-    found = [row_of(each, backend._loaded.pipeline.tokenizer, 8) for each in asked]
+    found = [backend.row_of(each) for each in asked]
     # A forward takes rows of one number of windows; these captions fit into one.
     rows = [row for row in found if not isinstance(row, Failure) and len(row.caption) == 1]
     together = drawn(backend, rows)

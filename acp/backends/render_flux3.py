@@ -75,17 +75,8 @@ class Flux3(Renderer):
         """Raises AcpError for a size that the model cannot draw."""
         for request in requests:
             self._check_size(request.size_wh)
-        results: dict[int, Rendering | Failure] = {}
-        groups: dict[tuple[int, ...], list[tuple[int, _Encoded]]] = {}
-        for index, encoded in enumerate(self._encoded(requests)):
-            if isinstance(encoded, Failure):
-                results[index] = encoded
-            else:
-                groups.setdefault(encoded.shape, []).append((index, encoded))
-        for _, group in sorted(groups.items()):
-            drawn = self._batches.run([encoded for _, encoded in group], self._draw)
-            results.update(zip((index for index, _ in group), drawn, strict=True))
-        return [results[index] for index in range(len(requests))]
+        rows = [*self._encoded(requests)]
+        return self._batches.run_alike(rows, lambda row: row.shape, self._draw)
 
     def caption(self, request: RenderRequest) -> str | Failure:
         """What the model is told of a request: of its graph and boxes alone, not of its seed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from acp.core.errors import AcpError, reason_of
@@ -43,6 +43,25 @@ class Batches:
             else:
                 done += answers
         return done
+
+    def run_alike(
+        self,
+        rows: Sequence[R | Failure],
+        shape: Callable[[R], Hashable],
+        work: Callable[[Sequence[R]], Sequence[A | Failure]],
+    ) -> list[A | Failure]:
+        """`work` of batches of rows of one shape; the order is that of `rows`, and what is a
+        failure already stays one."""
+        answers: dict[int, A | Failure] = {}
+        groups: dict[Hashable, dict[int, R]] = {}
+        for index, row in enumerate(rows):
+            if isinstance(row, Failure):
+                answers[index] = row
+            else:
+                groups.setdefault(shape(row), {})[index] = row
+        for group in groups.values():
+            answers.update(zip(group, self.run([*group.values()], work), strict=True))
+        return [answers[index] for index in range(len(rows))]
 
     def _answers(
         self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]

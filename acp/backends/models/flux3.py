@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from acp.backends.models.local_models import (
 from acp.backends.models.processors import _VIDEO, _without_videos
 from acp.backends.models.torch_tools import no_progress_bars
 from acp.backends.models.torchvision import hide_broken_torchvision, torchvision
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, reason_of
 from acp.core.types import ModelInfo
 
 WHO = "renderer 'flux3'"
@@ -66,9 +65,8 @@ def guidance(options: Flux3Options) -> float:
 
 def flux3_info(options: Flux3Options) -> ModelInfo:
     """Id, revision and licence; those of the prompt upsampler beside them, where it is used."""
-    with _explaining_access(options.model):
-        found = model_info(options)
-        upsampler = _upsampler_info(options, found)
+    found = model_info(options)
+    upsampler = _upsampler_info(options, found)
     if upsampler is None:
         return found
     # The model's own licence stays: that of the upsampler binds its weights, not its captions.
@@ -116,8 +114,9 @@ def load_phases(options: Flux3Options) -> Phases:
     hide_broken_torchvision()
     from diffusers import ComponentsManager, ModularPipeline
 
-    with _explaining_access(options.model), telling(options, WHO), no_progress_bars(), silent():
+    with telling(options, WHO), no_progress_bars(), silent():
         info = model_info(options)
+        upsampler = _upsampler_info(options, info)
         # What moves whole models in and out of the GPU.
         manager = ComponentsManager() if _offload(options) == "model" else None
         where = where_is(options, info)
@@ -126,24 +125,16 @@ def load_phases(options: Flux3Options) -> Phases:
         if not getattr(blocks, "model_name", "").startswith("flux3"):
             raise AcpError(f"{WHO}: {options.model} is no FLUX 3: {type(pipeline).__name__}")
         blocks = blocks.get_workflow("text2image")
-        pipeline.update_components(**_components(pipeline, blocks, options, info))
+        for name in blocks.component_names:
+            spec = pipeline.get_component_spec(name)
+            needless = name in UPSAMPLER and options.caption == "graph"
+            # Those made from a configuration are there.
+            if spec.default_creation_method == "from_pretrained" and not needless:
+                elsewhere = upsampler if name in UPSAMPLER else None
+                how = _how_to_load(spec, options, info, elsewhere)
+                pipeline.update_components(**{name: spec.load(**how)})
         _place(pipeline, manager, options)
         return _taken_apart(pipeline, blocks, options)
-
-
-def _components(
-    pipeline: Any, blocks: Any, options: Flux3Options, info: ModelInfo
-) -> dict[str, Any]:
-    """Each component of the steps that will run; those made from a configuration are there."""
-    upsampler = _upsampler_info(options, info)
-    found = {}
-    for name in blocks.component_names:
-        spec = pipeline.get_component_spec(name)
-        needless = name in UPSAMPLER and options.caption == "graph"
-        if spec.default_creation_method == "from_pretrained" and not needless:
-            elsewhere = upsampler if name in UPSAMPLER else None
-            found[name] = spec.load(**_how_to_load(spec, options, info, elsewhere))
-    return found
 
 
 def _how_to_load(
@@ -182,12 +173,17 @@ def _without_torchvision(kind: Any) -> Any:
 
 
 def _upsampler_info(options: Flux3Options, info: ModelInfo) -> ModelInfo | None:
-    """Where the prompt upsampler comes from, if that is not the model's own folder or repo."""
+    """Where the prompt upsampler comes from, if that is not the model's own folder or repo.
+
+    Raises:
+        AcpError: the model is no FLUX 3, or the Hub does not give it.
+    """
+    index = _index(options, info)
     if options.caption == "graph":
         return None
     name, revision = options.upsampler, options.upsampler_revision
     if name is None:
-        spec = (_index(options, info).get("prompt_upsampler") or [None, None, {}])[2]
+        spec = (index.get("prompt_upsampler") or [None, None, {}])[2]
         name = spec.get("pretrained_model_name_or_path") or options.model
         revision = revision or spec.get("revision")
         own = Path(options.model).expanduser() / (spec.get("subfolder") or "prompt_upsampler")
@@ -197,15 +193,22 @@ def _upsampler_info(options: Flux3Options, info: ModelInfo) -> ModelInfo | None:
 
 
 def _index(options: Flux3Options, info: ModelInfo) -> Mapping[str, Any]:
-    path = Path(options.model).expanduser() / INDEX
-    try:
-        if not _is_folder(options.model):
-            from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
 
-            path = Path(hf_hub_download(options.model, INDEX, revision=info.revision))
+    model, path = options.model, Path(options.model).expanduser() / INDEX
+    try:
+        if not _is_folder(model):
+            path = Path(hf_hub_download(model, INDEX, revision=info.revision))
         found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise AcpError(f"{WHO}: {options.model} has no {INDEX}: it is no FLUX 3") from None
+    except GatedRepoError:
+        raise AcpError(
+            f"{WHO}: the Hub does not give {model}: accept its licence on "
+            f"https://huggingface.co/{model}, then log in: hf auth login"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = reason_of(error)
+        raise AcpError(f"{WHO}: no {INDEX} of {model} ({reason}); is it a FLUX 3?") from None
     return found
 
 
@@ -283,28 +286,3 @@ def _phase(pipeline: Any, block: Any, *, guider: bool = False) -> Any:
         phase.guider = pipeline.guider
     phase.set_progress_bar_config(disable=True)
     return phase
-
-
-@contextmanager
-def _explaining_access(model: str) -> Iterator[None]:
-    """Says in one line what to do where the Hub does not give a model without its licence."""
-    try:
-        yield
-    except Exception as error:
-        if not _refused(error):
-            raise
-        raise AcpError(
-            f"{WHO}: the Hub does not give {model}: accept its licence on "
-            f"https://huggingface.co/{model}, then log in: hf auth login"
-        ) from None
-
-
-def _refused(error: BaseException | None) -> bool:
-    """Whether the Hub's refusal is behind an error, which libraries wrap in others."""
-    signs = ("gated repo", "401 client error", "403 client error", "is restricted")
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in {401, 403} or any(sign in str(error).lower() for sign in signs):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -10,14 +10,21 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from acp.backends.models.diffusion import DiffusionOptions, generators, load_pipeline, silent
+from acp.backends.models.diffusion import (
+    DiffusionOptions,
+    check_tokenizer,
+    encoded,
+    generators,
+    load_pipeline,
+    silent,
+    windows,
+)
 from acp.backends.models.local_models import model_info, named
-from acp.backends.models.prompt_windows import check_tokenizer, encoded, windows
 from acp.backends.models.torch_tools import no_progress_bars
 from acp.core.config import Settings
 from acp.core.errors import AcpError
 from acp.core.seeds import derive_seed
-from acp.core.types import Failure, ModelInfo
+from acp.core.types import Failure
 
 
 class RefinerOptions(Settings):
@@ -70,22 +77,21 @@ class Refiner:
         with no_progress_bars():
             from diffusers import StableDiffusionXLImg2ImgPipeline
 
-        own = as_diffusion_options(options, base)
+        own, which = as_diffusion_options(options, base), f"{who}, refiner"
         pipeline = load_pipeline(
             own,
             model_info(own),
-            f"{who}, refiner",
+            which,
             StableDiffusionXLImg2ImgPipeline,
             add_watermarker=False,  # pictures must not depend on what is installed
         )
         if pipeline.text_encoder_2 is None or pipeline.tokenizer_2 is None:
             raise AcpError(
-                f"{who}, refiner: {options.model} is no SDXL; name its refiner, such as "
+                f"{which}: {options.model} is no SDXL; name its refiner, such as "
                 "stabilityai/stable-diffusion-xl-refiner-1.0"
             )
-        check_tokenizer(
-            pipeline.tokenizer_2, pipeline.text_encoder_2, f"{who}, refiner: {options.model}"
-        )
+        tokenizer, encoder = pipeline.tokenizer_2, pipeline.text_encoder_2
+        check_tokenizer(tokenizer, encoder, f"{which}: {options.model}")
         return cls(pipeline, options, base.negative_prompt)
 
     def refine(
@@ -142,11 +148,8 @@ class Refiner:
             against, against_pooled = torch.zeros_like(embeddings), torch.zeros_like(pooled)
         else:
             against, against_pooled = encoded(pipeline, [negative] * len(prompts), count)
-        found |= {
-            "negative_prompt_embeds": against,
-            "negative_pooled_prompt_embeds": against_pooled,
-        }
-        return found
+        against_too = {"negative_prompt_embeds": against}
+        return {**found, **against_too, "negative_pooled_prompt_embeds": against_pooled}
 
 
 def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> DiffusionOptions:
@@ -156,11 +159,6 @@ def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> Dif
     return DiffusionOptions.model_construct(
         **{**shared, **own, "dtype": options.dtype or base.dtype}
     )
-
-
-def refiner_info(options: RefinerOptions, base: DiffusionOptions) -> ModelInfo:
-    """Id, revision and licence of the refiner."""
-    return model_info(as_diffusion_options(options, base))
 
 
 def _working_size(size_wh: tuple[int, int], least_side: int | None) -> tuple[int, int]:
