@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from acp.backends.base import RenderRequest
 from acp.backends.models.diffusion import to_rendering, windows
 from acp.backends.models.refiner import RefinerOptions
 from acp.backends.registry import make_backend
-from acp.backends.render_gligen import Gligen, GligenOptions, Row
+from acp.backends.render_gligen import Gligen, GligenOptions, Row, SchedulerName
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.errors import AcpError
 from acp.core.seeds import derive_seed
@@ -112,16 +112,7 @@ def pixels(result: object) -> npt.NDArray[np.int64]:
     return result.image_rgb.astype(np.int64)
 
 
-@pytest.mark.parametrize(
-    "scheduler",
-    [
-        None,  # PNDM, as the model was saved
-        "DDIMScheduler",
-        "DPMSolverMultistepScheduler",
-        "DDPMScheduler",  # the rest draw noise in every step
-        "EulerAncestralDiscreteScheduler",
-    ],
-)
+@pytest.mark.parametrize("scheduler", [None, *get_args(SchedulerName)])
 def test_an_image_does_not_depend_on_what_shares_its_batch(
     folder: Path, scheduler: str | None
 ) -> None:

@@ -107,10 +107,10 @@ def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
         pipeline.enable_attention_slicing()
     for wanted, method in ((options.vae_tiling, "tiling"), (options.vae_slicing, "slicing")):
         enable = getattr(getattr(pipeline, "vae", None), f"enable_{method}", None)
-        if wanted and enable is None:
-            raise AcpError(f"{who}: the decoder of this model knows no {method}; drop vae_{method}")
-        if wanted:
+        if wanted and enable is not None:
             enable()
+        elif wanted:
+            raise AcpError(f"{who}: the decoder of this model knows no {method}; drop vae_{method}")
     device = device_of(options.device)
     denoiser = "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
     if options.channels_last:
