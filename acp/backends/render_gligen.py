@@ -32,7 +32,6 @@ from acp.backends.models.diffusion import (
 from acp.backends.models.local_models import model_info
 from acp.backends.models.refiner import Refiner, RefinerOptions, as_diffusion_options
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.clis.image_questions import instance_text
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.errors import AcpError
@@ -248,7 +247,6 @@ class Gligen(Renderer):
 
 
 def _load(options: GligenOptions) -> Any:
-    hide_broken_torchvision()
     import diffusers
 
     with no_progress_bars():  # reading the class, diffusers imports it

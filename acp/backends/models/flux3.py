@@ -21,7 +21,7 @@ from acp.backends.models.local_models import (
 )
 from acp.backends.models.processors import _VIDEO, _without_videos
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision, torchvision
+from acp.backends.models.torchvision import torchvision
 from acp.core.errors import AcpError, reason_of
 from acp.core.types import ModelInfo
 
@@ -111,7 +111,6 @@ def load_phases(options: Flux3Options) -> Phases:
     Raises:
         AcpError: no such model, no access to it, another kind of pipeline, or options it lacks.
     """
-    hide_broken_torchvision()
     from diffusers import ComponentsManager, ModularPipeline
 
     with telling(options, WHO), no_progress_bars(), silent():
