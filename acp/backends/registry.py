@@ -103,19 +103,15 @@ def backend_class(kind: str, name: str) -> type[Backend]:
     return found
 
 
-def make_backend(
-    kind: str, spec: Mapping[str, Any] | BackendOptions, where: str | None = None
-) -> Backend:
+def make_backend(kind: str, spec: Mapping[str, Any] | BackendOptions) -> Backend:
     """The backend that `{"backend": name, **options}` describes; loads nothing.
-
-    `where` names the place of `spec` in errors; it is the kind unless given.
 
     Raises:
         AcpError: unknown backend or wrong options.
     """
     options = spec
     if not isinstance(options, BackendOptions):
-        options = validated(Annotated[BackendOptions, OptionsOf(kind)], spec, where or kind)
+        options = validated(Annotated[BackendOptions, OptionsOf(kind)], spec, where=kind)
     return backend_class(kind, options.backend)(options)
 
 

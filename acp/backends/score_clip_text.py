@@ -55,7 +55,7 @@ class ClipText(Composite):
 
     def __init__(self, options: ClipTextOptions | None = None) -> None:
         super().__init__(options)
-        captioner = make_backend("captioner", self.options.captioner, "scorer.captioner")
+        captioner = make_backend("captioner", self.options.captioner)
         self.captioner = cast(Captioner, captioner)
         self.parts = {"captioner": captioner}
         self._settings = ClisISettings.of(self.options)

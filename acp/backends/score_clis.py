@@ -43,8 +43,8 @@ class Clis(Composite):
 
     def __init__(self, options: ClisOptions | None = None) -> None:
         super().__init__(options)
-        captioner = make_backend("captioner", self.options.captioner, "scorer.captioner")
-        judge = make_backend("judge", self.options.judge, "scorer.judge")
+        captioner = make_backend("captioner", self.options.captioner)
+        judge = make_backend("judge", self.options.judge)
         self.captioner, self.judge = cast(Captioner, captioner), cast(Judge, judge)
         self.parts = {"captioner": captioner, "judge": judge}
         self.is_proxy = self.captioner.is_proxy or self.judge.is_proxy
