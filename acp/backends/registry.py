@@ -94,13 +94,13 @@ def backend_class(kind: str, name: str) -> type[Backend]:
     if place is None:
         hint = did_you_mean(name, backend_names(kind))
         raise AcpError(f"there is no {kind} {name!r}; {hint}")
-    found, base = _imported(place, f"{kind} {name!r}"), BASES[kind]
-    if not (isinstance(found, type) and issubclass(found, base)):
+    cls, base = _imported(place, f"{kind} {name!r}"), BASES[kind]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise AcpError(f"{kind} {name!r} is no subclass of {base.__module__}.{base.__name__}")
-    lacking = getattr(found, "__abstractmethods__", frozenset()) | ({"name"} - {*dir(found)})
+    lacking = getattr(cls, "__abstractmethods__", frozenset()) | ({"name"} - {*dir(cls)})
     if lacking:
         raise AcpError(f"{kind} {name!r} lacks {', '.join(sorted(lacking))}")
-    return found
+    return cls
 
 
 def make_backend(kind: str, spec: Mapping[str, Any] | BackendOptions) -> Backend:
@@ -173,8 +173,8 @@ class OptionsOf:
         schema = dict(handler.resolve_ref_schema(referred))
         properties = {**schema["properties"], "backend": {"const": name}}
         required = ["backend", *schema.get("required", [])]
-        told = {"title": name, "description": backend.summary}
-        return {**schema, **told, "properties": properties, "required": required}
+        names = {"title": name, "description": backend.summary}
+        return {**schema, **names, "properties": properties, "required": required}
 
 
 def _written(options: BackendOptions) -> dict[str, Any]:

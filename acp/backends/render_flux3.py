@@ -118,8 +118,8 @@ class Flux3(Renderer):
         embeddings = dict(zip(texts, self._singly.run(texts, self._embeddings), strict=True))
         for request, key in zip(requests, keys, strict=True):
             caption = captions[key]
-            found = caption if isinstance(caption, Failure) else embeddings[caption]
-            yield found if isinstance(found, Failure) else _Encoded(request, found)
+            result = caption if isinstance(caption, Failure) else embeddings[caption]
+            yield result if isinstance(result, Failure) else _Encoded(request, result)
 
     def _embeddings(self, texts: Sequence[str]) -> list[Mapping[str, Any] | Failure]:
         names = ["prompt_embeds"]
@@ -128,10 +128,10 @@ class Flux3(Renderer):
             names.append("negative_prompt_embeds")
             if guidance(self.options) > 1:
                 more["negative_prompt"] = self.options.negative_prompt
-        found = [self._phases.encode(prompt=text, output=names, **more) for text in texts]
+        outputs = [self._phases.encode(prompt=text, output=names, **more) for text in texts]
         return [
             {name: value.cpu() for name, value in each.items() if value is not None}
-            for each in found
+            for each in outputs
         ]
 
     def _draw(self, batch: Sequence[_Encoded]) -> list[Rendering | Failure]:
@@ -244,10 +244,10 @@ def _phrase(item: SceneObject) -> str:
 
 def _wordings(objects: Sequence[SceneObject]) -> list[tuple[int, str]]:
     """What a caption may call each object."""
-    found = []
+    wordings = []
     for index, item in enumerate(objects):
         named = Named.of(_noun(item), item.attributes)
         plain = f"{item.attributes} {_noun(item)}".strip()
         words = {plain, named.phrase(with_pose=False), named.phrase(with_pose=True), named.noun}
-        found += [(index, wording) for wording in sorted(words)]
-    return found
+        wordings += [(index, wording) for wording in sorted(words)]
+    return wordings

@@ -222,7 +222,7 @@ class Gligen(Renderer):
             prompts = self._prompts(rows, guided)
             fields = _grounding(pipeline, rows, guided)
         with torch.no_grad(), silent(), _grounded(pipeline.unet, fields):
-            found = pipeline(
+            output = pipeline(
                 **prompts,
                 # Read in place of these: what `_grounded` gives.
                 gligen_phrases=[""],
@@ -235,15 +235,15 @@ class Gligen(Renderer):
                 generator=generators([row.seed for row in rows]),
                 output_type="np",
             )
-        return found.images, found.nsfw_content_detected or [False] * len(rows)
+        return output.images, output.nsfw_content_detected or [False] * len(rows)
 
     def _prompts(self, rows: Sequence[Row], guided: bool) -> dict[str, Any]:
         count = max(len(rows[0].caption), len(self._negative) if guided else 0)
-        found = {"prompt_embeds": encoded(self.pipeline, [row.caption for row in rows], count)[0]}
+        prompts = {"prompt_embeds": encoded(self.pipeline, [row.caption for row in rows], count)[0]}
         if guided:
             against, _ = encoded(self.pipeline, [self._negative], count)
-            found["negative_prompt_embeds"] = against.expand(len(rows), -1, -1)
-        return found
+            prompts["negative_prompt_embeds"] = against.expand(len(rows), -1, -1)
+        return prompts
 
 
 def _load(options: GligenOptions) -> Any:

@@ -38,10 +38,10 @@ def _explain(kind: Any, values: Any, detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     key = ".".join(location)
     if detail["type"] != "extra_forbidden":
-        told = detail["msg"].removeprefix("Value error, ")
-        told = f"{key}: {told[:1].lower()}{told[1:]}".removeprefix(": ")
+        reason = detail["msg"].removeprefix("Value error, ")
+        reason = f"{key}: {reason[:1].lower()}{reason[1:]}".removeprefix(": ")
         whole = isinstance(detail["input"], dict)  # of many keys, one is wrong
-        return told if whole else f"{told}, got {detail['input']!r}"
+        return reason if whole else f"{reason}, got {detail['input']!r}"
     known = _keys_at(kind, values, location[:-1])
     near = closest(location[-1], known)
     full = ".".join([*location[:-1], *near])

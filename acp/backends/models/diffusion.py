@@ -208,14 +208,14 @@ def encoded(pipeline: Any, prompts: Sequence[Sequence[str]], count: int) -> tupl
         each prompt's first window, (R, P), or None where the pipeline has none.
     """
     flat = [part for prompt in prompts for part in [*prompt, *[""] * (count - len(prompt))]]
-    found = pipeline.encode_prompt(
+    output = pipeline.encode_prompt(
         flat,
         device=pipeline._execution_device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=False,
     )
-    embeddings = found[0].reshape(len(prompts), -1, found[0].shape[-1])
-    pooled = found[2].reshape(len(prompts), count, -1)[:, 0] if len(found) > 2 else None
+    embeddings = output[0].reshape(len(prompts), -1, output[0].shape[-1])
+    pooled = output[2].reshape(len(prompts), count, -1)[:, 0] if len(output) > 2 else None
     return embeddings, pooled
 
 

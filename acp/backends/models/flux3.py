@@ -65,13 +65,13 @@ def guidance(options: Flux3Options) -> float:
 
 def flux3_info(options: Flux3Options) -> ModelInfo:
     """Id, revision and licence; those of the prompt upsampler beside them, where it is used."""
-    found = model_info(options)
-    upsampler = _upsampler_info(options, found)
+    info = model_info(options)
+    upsampler = _upsampler_info(options, info)
     if upsampler is None:
-        return found
+        return info
     # The model's own licence stays: that of the upsampler binds its weights, not its captions.
-    revision = f"{found.revision}+{upsampler.id}@{upsampler.revision}"
-    return ModelInfo(found.id, revision, found.licence, f"captions by {upsampler.id}")
+    revision = f"{info.revision}+{upsampler.id}@{upsampler.revision}"
+    return ModelInfo(info.id, revision, info.licence, f"captions by {upsampler.id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def _index(options: Flux3Options, info: ModelInfo) -> Mapping[str, Any]:
     try:
         if not _is_folder(model):
             path = Path(hf_hub_download(model, INDEX, revision=info.revision))
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        index: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except GatedRepoError:
         raise AcpError(
             f"{WHO}: the Hub does not give {model}: accept its licence on "
@@ -208,7 +208,7 @@ def _index(options: Flux3Options, info: ModelInfo) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise AcpError(f"{WHO}: no {INDEX} of {model} ({reason}); is it a FLUX 3?") from None
-    return found
+    return index
 
 
 def _is_folder(name: str | None) -> bool:

@@ -101,15 +101,15 @@ class Refiner:
         if self._options.strength == 0:
             return [*images]
         parts = [windows(caption, self._pipeline.tokenizer_2) for caption in captions]
-        found: dict[int, npt.NDArray[np.float32] | Failure] = {
+        results: dict[int, npt.NDArray[np.float32] | Failure] = {
             i: part for i, part in enumerate(parts) if isinstance(part, Failure)
         }
         prompts = {i: part for i, part in enumerate(parts) if not isinstance(part, Failure)}
         for count in sorted({len(prompt) for prompt in prompts.values()}):
             rows = [i for i, prompt in prompts.items() if len(prompt) == count]
             refined = self._pass(images[rows], [prompts[i] for i in rows], [seeds[i] for i in rows])
-            found.update(zip(rows, refined, strict=True))
-        return [found[i] for i in range(len(images))]
+            results.update(zip(rows, refined, strict=True))
+        return [results[i] for i in range(len(images))]
 
     def _pass(
         self,
@@ -141,15 +141,15 @@ class Refiner:
             raise ValueError(f"negative_prompt: {negative.reason}")
         count = max(len(negative), len(prompts[0]))
         embeddings, pooled = encoded(pipeline, prompts, count)
-        found = {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
+        given = {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
         if self._options.guidance_scale <= 1:
-            return found
+            return given
         if not self._negative_prompt and pipeline.config.force_zeros_for_empty_prompt:
             against, against_pooled = torch.zeros_like(embeddings), torch.zeros_like(pooled)
         else:
             against, against_pooled = encoded(pipeline, [negative] * len(prompts), count)
-        against_too = {"negative_prompt_embeds": against}
-        return {**found, **against_too, "negative_pooled_prompt_embeds": against_pooled}
+        given |= {"negative_prompt_embeds": against}
+        return {**given, "negative_pooled_prompt_embeds": against_pooled}
 
 
 def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> DiffusionOptions:
