@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from acp.clis.questions import CaptionRequest as CaptionRequest
 from acp.clis.questions import JudgeRequest as JudgeRequest
 from acp.core.config import Settings
@@ -29,7 +31,9 @@ from acp.core.types import (
 
 
 class BackendOptions(Settings):
-    """Base of every backend's options."""
+    """Base of every backend's options: what a recipe writes under `llm:`, `renderer:` and so on."""
+
+    backend: str = Field("", description="name of the backend, or module:Class of one's own")
 
 
 class Backend(ABC):
@@ -52,6 +56,11 @@ class Backend(ABC):
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.options_type()
 
+    @property
+    def reference(self) -> str:
+        """How a recipe names it: by its name, or as "module:Class"."""
+        return str(self.options.backend or self.name)
+
     def missing(self) -> list[Missing]:
         """What this backend needs and does not find here. Imports nothing heavy."""
         return [
@@ -61,8 +70,8 @@ class Backend(ABC):
         ]
 
     def resolved_options(self) -> dict[str, Any]:
-        """All options with their defaults, as plain values."""
-        values: dict[str, Any] = self.options.model_dump(mode="json")
+        """All options with their defaults, as plain values, without the backend's name."""
+        values: dict[str, Any] = self.options.model_dump(mode="json", exclude={"backend"})
         return values
 
     def content_options(self) -> dict[str, Any]:

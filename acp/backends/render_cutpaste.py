@@ -97,25 +97,26 @@ class CutPaste(Renderer):
 
     @cached_property
     def _usable(self) -> dict[str, list[CutOut]]:
+        least = self.options.min_quality
         usable = {
-            category: usable_cutouts(category, found, self.options.min_quality)
-            for category, found in self._cutouts.by_category.items()
+            category: usable_cutouts(category, bank, least)
+            for category, bank in sorted(self._cutouts.by_category.items())
         }
-        return {category: found for category, found in sorted(usable.items()) if found}
+        return {category: chosen for category, chosen in usable.items() if chosen}
 
     @cached_property
     def _inventory(self) -> Inventory:
         return Inventory(
             looks={
                 category: tuple(
-                    Look(c.attributes, drawn_aspect(c), c.largest_side_px) for c in found
+                    Look(c.attributes, drawn_aspect(c), c.largest_side_px) for c in usable
                 )
-                for category, found in self._usable.items()
+                for category, usable in self._usable.items()
             },
             settings=self._backgrounds.settings,
             habitats={
-                category: habitat_of(category, found[0].support)
-                for category, found in self._usable.items()
+                category: habitat_of(category, usable[0].support)
+                for category, usable in self._usable.items()
             },
         )
 
@@ -137,10 +138,10 @@ class CutPaste(Renderer):
         boxes = xywhn_to_xywh_px(request.boxes_xywhn, request.size_wh)
         chosen: list[CutOut] = []
         for item, box in zip(request.graph.objects, boxes, strict=True):
-            found = self._choose(item, (float(box[2]), float(box[3])), draw)
-            if isinstance(found, Failure):
-                return found
-            chosen.append(found)
+            cutout = self._choose(item, (float(box[2]), float(box[3])), draw)
+            if isinstance(cutout, Failure):
+                return cutout
+            chosen.append(cutout)
         things = [
             self._thing(cutout, box)
             for cutout, box in zip(chosen, request.boxes_xywhn.tolist(), strict=True)
@@ -159,10 +160,10 @@ class CutPaste(Renderer):
     def _choose(
         self, item: SceneObject, size_px: tuple[float, float], draw: np.random.Generator
     ) -> CutOut | Failure:
-        found = self._usable.get(item.category)
-        if found is None:
+        usable = self._usable.get(item.category)
+        if usable is None:
             return Failure(f"the cut-out bank has no {item.category}")
-        matching = with_attributes(found, item.attributes)
+        matching = with_attributes(usable, item.attributes)
         if not matching:
             return Failure(f"no cut-out of {item.category} is {item.attributes!r}")
         weights = np.array([suitability(cutout, size_px) for cutout in matching])

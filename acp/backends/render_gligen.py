@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -18,23 +19,27 @@ from acp.backends.models.diffusion import (
     OUT_OF_MEMORY,
     SPEED_ONLY,
     DiffusionOptions,
+    check_tokenizer,
+    encoded,
     filled,
     generators,
     load_pipeline,
     silent,
     to_rendering,
+    token_counts,
+    windows,
 )
-from acp.backends.models.gligen_rows import Row, grounded, grounding, row_of
 from acp.backends.models.local_models import model_info
-from acp.backends.models.prompt_windows import check_tokenizer, encoded, windows
-from acp.backends.models.refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
+from acp.backends.models.refiner import Refiner, RefinerOptions, as_diffusion_options
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision
+from acp.clis.questions import instance_text
+from acp.core.boxes import xywh_to_xyxy
 from acp.core.errors import AcpError
 from acp.core.licences import strictest
-from acp.core.types import Failure, ModelInfo, Rendering
+from acp.core.types import Failure, FloatArray, ModelInfo, Rendering
 
 WHO = "renderer 'gligen'"
+MOST_OBJECTS = 30
 SchedulerName = Literal[
     "DDIMScheduler",
     "DDPMScheduler",
@@ -80,6 +85,26 @@ class GligenOptions(DiffusionOptions):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image to draw: `caption` in windows, a phrase for each of `boxes_xyxyn`, (N, 4).
+
+    `drawn_wh` is `size_wh` with sides that the decoder can make.
+    """
+
+    caption: tuple[str, ...]
+    phrases: tuple[str, ...]
+    boxes_xyxyn: FloatArray
+    seed: int
+    size_wh: tuple[int, int]
+    drawn_wh: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows of a forward have one size and one number of windows of the prompt."""
+        return (*self.drawn_wh, len(self.caption))
+
+
 class Gligen(Renderer):
     """Draws scenes with diffusers' `StableDiffusionGLIGENPipeline`, each row with its own boxes."""
 
@@ -96,24 +121,20 @@ class Gligen(Renderer):
         self._batches = Batches(self.options.batch_size, WHO, OUT_OF_MEMORY)
 
     def load(self) -> None:
-        _ = self._loaded, self._refiner
+        _ = self.pipeline, self._negative, self._refiner
 
     def model_keys(self) -> frozenset[str]:
-        options = self.options
-        refiner = (
-            () if options.refiner is None else (as_diffusion_options(options.refiner, options),)
-        )
         return frozenset(
             f"{WHO}: {each.model}@{each.revision} {each.dtype} {each.device}"
-            for each in (options, *refiner)
+            for each in self._models
         )
 
     def info(self) -> ModelInfo:
         """The model, and the refiner if there is one; the stricter licence of the two."""
-        base = model_info(self.options)
-        if self.options.refiner is None:
+        base, *rest = map(model_info, self._models)
+        if not rest:
             return base
-        refiner = refiner_info(self.options.refiner, self.options)
+        (refiner,) = rest
         return ModelInfo(
             f"{base.id} + {refiner.id}",
             f"{base.revision}+{refiner.revision}",
@@ -122,29 +143,33 @@ class Gligen(Renderer):
         )
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering | Failure]:
-        pipeline = self._loaded.pipeline
-        factor = pipeline.vae_scale_factor
-        rows = [row_of(request, pipeline.tokenizer, factor) for request in requests]
-        found: dict[int, Rendering | Failure] = {
-            i: row for i, row in enumerate(rows) if isinstance(row, Failure)
-        }
-        groups: dict[object, list[tuple[int, Row]]] = {}
-        for i, row in enumerate(rows):
-            if not isinstance(row, Failure):
-                # Rows of a forward have one size and one number of windows of the prompt.
-                groups.setdefault((row.drawn_wh, len(row.caption)), []).append((i, row))
-        for group in groups.values():
-            drawn = self._batches.run([row for _, row in group], self._batch)
-            found.update(zip((i for i, _ in group), drawn, strict=True))
-        return [found[i] for i in range(len(requests))]
+        rows = [self.row_of(request) for request in requests]
+        return self._batches.run_alike(rows, lambda row: row.shape, self._batch)
+
+    def row_of(self, request: RenderRequest) -> Row | Failure:
+        """The row of a request, or why GLIGEN cannot draw it; nothing is left out."""
+        objects, tokenizer = request.graph.objects, self.pipeline.tokenizer
+        if len(objects) > MOST_OBJECTS:
+            return Failure(f"{len(objects)} objects; GLIGEN takes at most {MOST_OBJECTS}")
+        phrases = tuple(instance_text(each.category, each.attributes) for each in objects)
+        room = tokenizer.model_max_length - 2
+        for phrase, count in zip(phrases, token_counts(phrases, tokenizer), strict=True):
+            if count > room:
+                return Failure(f"a phrase has {count} tokens of at most {room}: {phrase[:40]!r}...")
+        caption = windows(request.graph.caption, tokenizer)
+        if isinstance(caption, Failure):
+            return caption
+        factor = self.pipeline.vae_scale_factor
+        width, height = (-(-side // factor) * factor for side in request.size_wh)
+        boxes = xywh_to_xyxy(request.boxes_xywhn)
+        return Row(caption, phrases, boxes, request.seed, request.size_wh, (width, height))
 
     def draw(self, rows: Sequence[Row]) -> list[npt.NDArray[np.float32] | Failure]:
-        """Float images (H, W, 3) from 0 to 1 of rows that share a size and a number of windows."""
+        """Float images (H, W, 3) from 0 to 1 of rows of one shape."""
         full = filled(rows, self._batches.size, self.options)
         images, flagged = self._pass(full)
-        if self._refiner is None:
-            drawn: list[npt.NDArray[np.float32] | Failure] = [*images]
-        else:
+        drawn: list[npt.NDArray[np.float32] | Failure] = [*images]
+        if self._refiner is not None:
             captions = [" ".join(row.caption) for row in full]
             drawn = self._refiner.refine(images, captions, [row.seed for row in full])
         return [
@@ -153,13 +178,31 @@ class Gligen(Renderer):
         ]
 
     @cached_property
-    def _loaded(self) -> _Loaded:
+    def pipeline(self) -> Any:
+        """The pipeline of diffusers in memory.
+
+        Raises:
+            AcpError: no such model, or one that draws no boxes.
+        """
         return _load(self.options)
+
+    @cached_property
+    def _negative(self) -> tuple[str, ...]:
+        negative = windows(self.options.negative_prompt, self.pipeline.tokenizer)
+        if isinstance(negative, Failure):
+            raise AcpError(f"{WHO}.negative_prompt: {negative.reason}")
+        return negative
 
     @cached_property
     def _refiner(self) -> Refiner | None:
         refiner = self.options.refiner
         return None if refiner is None else Refiner.load(refiner, self.options, WHO)
+
+    @property
+    def _models(self) -> list[DiffusionOptions]:
+        options = self.options
+        refiner = [options.refiner] if options.refiner else []
+        return [options, *(as_diffusion_options(each, options) for each in refiner)]
 
     def _batch(self, rows: Sequence[Row]) -> list[Rendering | Failure]:
         return [
@@ -170,19 +213,18 @@ class Gligen(Renderer):
     def _pass(self, rows: Sequence[Row]) -> tuple[npt.NDArray[np.float32], Sequence[bool]]:
         import torch
 
-        options, loaded = self.options, self._loaded
-        pipeline = loaded.pipeline
+        options, pipeline = self.options, self.pipeline
         # What schedulers remember of a call that was cut short must not reach the next.
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
         guided = options.guidance_scale > 1
         width, height = rows[0].drawn_wh
         with torch.no_grad(), silent():
             prompts = self._prompts(rows, guided)
-            fields = grounding(pipeline, rows, guided)
-        with torch.no_grad(), silent(), grounded(pipeline.unet, fields):
-            found = pipeline(
+            fields = _grounding(pipeline, rows, guided)
+        with torch.no_grad(), silent(), _grounded(pipeline.unet, fields):
+            output = pipeline(
                 **prompts,
-                # Read in place of these: what `grounded` gives.
+                # Read in place of these: what `_grounded` gives.
                 gligen_phrases=[""],
                 gligen_boxes=[[0.0, 0.0, 1.0, 1.0]],
                 gligen_scheduled_sampling_beta=options.scheduled_sampling_beta,
@@ -193,41 +235,26 @@ class Gligen(Renderer):
                 generator=generators([row.seed for row in rows]),
                 output_type="np",
             )
-        return found.images, found.nsfw_content_detected or [False] * len(rows)
+        return output.images, output.nsfw_content_detected or [False] * len(rows)
 
     def _prompts(self, rows: Sequence[Row], guided: bool) -> dict[str, Any]:
-        loaded = self._loaded
-        count = len(rows[0].caption)
+        count = max(len(rows[0].caption), len(self._negative) if guided else 0)
+        prompts = {"prompt_embeds": encoded(self.pipeline, [row.caption for row in rows], count)[0]}
         if guided:
-            count = max(count, len(loaded.negative))
-        found = {"prompt_embeds": encoded(loaded.pipeline, [row.caption for row in rows], count)[0]}
-        if guided:
-            negative, _ = encoded(loaded.pipeline, [loaded.negative], count)
-            found["negative_prompt_embeds"] = negative.expand(len(rows), -1, -1)
-        return found
+            against, _ = encoded(self.pipeline, [self._negative], count)
+            prompts["negative_prompt_embeds"] = against.expand(len(rows), -1, -1)
+        return prompts
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    pipeline: Any
-    negative: tuple[str, ...]
-
-
-def _load(options: GligenOptions) -> _Loaded:
-    hide_broken_torchvision()
+def _load(options: GligenOptions) -> Any:
     import diffusers
 
     with no_progress_bars():  # reading the class, diffusers imports it
         cls = diffusers.StableDiffusionGLIGENPipeline
-    left_out = {} if options.safety_checker else {"safety_checker": None}
-    pipeline = load_pipeline(
-        options,
-        model_info(options),
-        WHO,
-        cls,
-        requires_safety_checker=options.safety_checker,
-        **left_out,
-    )
+    checker: dict[str, Any] = {"requires_safety_checker": options.safety_checker}
+    if not options.safety_checker:
+        checker["safety_checker"] = None
+    pipeline = load_pipeline(options, model_info(options), WHO, cls, **checker)
     config = pipeline.unet.config
     if config.attention_type != "gated" or config.in_channels != 4:
         raise AcpError(
@@ -240,11 +267,52 @@ def _load(options: GligenOptions) -> _Loaded:
     if options.scheduler is not None:
         kind = getattr(diffusers, options.scheduler)
         # Some clip unless told otherwise, which is meant for pixels and spoils latents.
+        config = {"clip_sample": False, **pipeline.scheduler.config}
         with silent():
-            pipeline.scheduler = kind.from_config(
-                {"clip_sample": False, **pipeline.scheduler.config}
-            )
-    negative = windows(options.negative_prompt, pipeline.tokenizer)
-    if isinstance(negative, Failure):
-        raise AcpError(f"{WHO}.negative_prompt: {negative.reason}")
-    return _Loaded(pipeline, negative)
+            pipeline.scheduler = kind.from_config(config)
+    return pipeline
+
+
+def _grounding(pipeline: Any, rows: Sequence[Row], guided: bool) -> dict[str, Any]:
+    """What the gated layers read: `boxes` (R, 30, 4) as x_min, y_min, x_max, y_max from 0 to 1,
+    `positive_embeddings` (R, 30, D) of the phrases and `masks` (R, 30).
+
+    R is the number of rows; twice that, with empty masks first, under guidance.
+    """
+    import torch
+
+    kind = {"device": pipeline._execution_device, "dtype": pipeline.text_encoder.dtype}
+    width = pipeline.unet.config.cross_attention_dim
+    boxes = torch.zeros(len(rows), MOST_OBJECTS, 4, **kind)
+    phrases = torch.zeros(len(rows), MOST_OBJECTS, width, **kind)
+    masks = torch.zeros(len(rows), MOST_OBJECTS, **kind)
+    for i, row in enumerate(rows):
+        boxes[i, : len(row.phrases)] = torch.from_numpy(row.boxes_xyxyn).to(**kind)
+        masks[i, : len(row.phrases)] = 1
+    texts = [phrase for row in rows for phrase in row.phrases]
+    if texts:  # in the order of the rows, as the places that the masks leave open
+        tokens = pipeline.tokenizer(texts, padding=True, return_tensors="pt")
+        pooled = pipeline.text_encoder(**tokens.to(kind["device"])).pooler_output
+        phrases[masks.bool()] = pooled.to(**kind)
+    if guided:
+        boxes, phrases = torch.cat([boxes] * 2), torch.cat([phrases] * 2)
+        masks = torch.cat([torch.zeros_like(masks), masks])
+    return {"boxes": boxes, "positive_embeddings": phrases, "masks": masks}
+
+
+@contextmanager
+def _grounded(unet: Any, fields: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block every forward of `unet` reads `fields`, whatever its caller says.
+
+    The pipeline knows one set of boxes for all prompts of a call; this gives each row its own.
+    """
+
+    def put(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        others = kwargs.get("cross_attention_kwargs") or {}
+        return args, {**kwargs, "cross_attention_kwargs": {**others, "gligen": {**fields}}}
+
+    handle = unet.register_forward_pre_hook(put, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

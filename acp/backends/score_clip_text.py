@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from acp.backends.models.composite import Composite, image_request
 from acp.backends.models.dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
 from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_version
 from acp.backends.models.local_models import model_info
-from acp.backends.registry import make_backend
+from acp.backends.registry import OptionsOf, make_backend
 from acp.backends.score_clip import Clip
 from acp.clis.image import JudgedBy, assemble, caption_questions, plan_questions
 from acp.clis.questions import ClisISettings, Prompts, Question
@@ -24,13 +24,14 @@ from acp.core.licences import strictest
 from acp.core.types import Failure, ImageScores, ModelInfo
 
 MINILM = "minilm"
+_DEFAULT: Any = {"backend": "transformers"}
 
 
 class ClipTextOptions(ClisISettings, BackendOptions):
     """Options of the scorer `clip-text`."""
 
-    captioner: dict[str, Any] = Field(
-        {"backend": "transformers"}, description="backend and its options"
+    captioner: Annotated[BackendOptions, OptionsOf("captioner")] = Field(
+        _DEFAULT, validate_default=True, description="backend that captions, and its options"
     )
     text_model: str = Field(
         MINILM, description="minilm, or the id or folder of a CLIP or SigLIP for its text side"
@@ -52,7 +53,7 @@ class ClipText(Composite):
 
     def __init__(self, options: ClipTextOptions | None = None) -> None:
         super().__init__(options)
-        captioner = make_backend("captioner", self.options.captioner, "scorer.captioner")
+        captioner = make_backend("captioner", self.options.captioner)
         self.captioner = cast(Captioner, captioner)
         self.parts = {"captioner": captioner}
         self._settings = ClisISettings.of(self.options)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
 from acp.backends.base import BackendOptions, Captioner, Judge, ScoreRequest
 from acp.backends.models.composite import Composite, image_request
-from acp.backends.registry import make_backend
+from acp.backends.registry import OptionsOf, make_backend
 from acp.clis.image import score_images
 from acp.clis.questions import ClisISettings, Prompts
 from acp.core.cache import AnswerCache
 from acp.core.licences import strictest
 from acp.core.types import Failure, ImageScores, ModelInfo
 
-_DEFAULT = {"backend": "transformers"}
+_DEFAULT: Any = {"backend": "transformers"}
 
 
 class ClisOptions(ClisISettings, BackendOptions):
     """Options of the scorer `clis`: those of CLIS-I, and who captions and judges."""
 
-    captioner: dict[str, Any] = Field(_DEFAULT, description="backend and its options")
-    judge: dict[str, Any] = Field(_DEFAULT, description="likewise; may be the same model")
+    captioner: Annotated[BackendOptions, OptionsOf("captioner")] = Field(
+        _DEFAULT, validate_default=True, description="backend that captions, and its options"
+    )
+    judge: Annotated[BackendOptions, OptionsOf("judge")] = Field(
+        _DEFAULT, validate_default=True, description="backend that judges; may be the same model"
+    )
     cache: bool = Field(True, description="keep answers in $ACP_HOME/clis for the next run")
 
 
@@ -39,8 +43,8 @@ class Clis(Composite):
 
     def __init__(self, options: ClisOptions | None = None) -> None:
         super().__init__(options)
-        captioner = make_backend("captioner", self.options.captioner, "scorer.captioner")
-        judge = make_backend("judge", self.options.judge, "scorer.judge")
+        captioner = make_backend("captioner", self.options.captioner)
+        judge = make_backend("judge", self.options.judge)
         self.captioner, self.judge = cast(Captioner, captioner), cast(Judge, judge)
         self.parts = {"captioner": captioner, "judge": judge}
         self.is_proxy = self.captioner.is_proxy or self.judge.is_proxy

@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from acp.backends.models.torchvision import mend_command, torchvision
-from acp.backends.registry import BACKENDS, backend_class
+from acp.backends.registry import BACKENDS, backend_class, backend_names
+from acp.core.errors import AcpError
 from acp.core.files import acp_home
 from acp.core.version import __version__
 
@@ -50,10 +51,10 @@ def report() -> Iterator[str]:
     yield ""
     yield from (f"{name:<18} {_version(name)}" for name in PACKAGES)
     yield f"{'torchvision':<18} {_torchvision()}"
-    for kind, names in BACKENDS.items():
+    for kind in BACKENDS:
         yield ""
         yield f"{kind}:"
-        for name in names:
+        for name in backend_names(kind):
             yield from _backend_lines(kind, name)
     yield ""
     yield "commands:"
@@ -64,7 +65,11 @@ def report() -> Iterator[str]:
 
 
 def _backend_lines(kind: str, name: str) -> Iterator[str]:
-    backend = backend_class(kind, name)
+    try:
+        backend = backend_class(kind, name)
+    except AcpError as error:  # plugged in from outside, and broken
+        yield f"  {_mark([error])} {name:<12} {error}"
+        return
     missing = backend().missing()
     yield f"  {_mark(missing)} {name:<12} {backend.summary}"
     yield from (_needs(each.what, each.mend) for each in missing)

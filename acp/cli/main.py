@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -115,13 +116,19 @@ def _processes(nproc: str | None) -> int | Literal["auto"] | None:
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show only this one.")] = None,
     show: Annotated[bool, typer.Option("--show", help="All keys, with every default.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of recipes, for editors.")
+    ] = False,
     overrides: SetOption = None,
 ) -> None:
     """List the recipes, or show one with every key spelled out."""
     import yaml
 
-    from acp.pipeline.recipe import load_recipe, recipe_names
+    from acp.pipeline.recipe import load_recipe, recipe_names, recipe_schema
 
+    if schema:
+        typer.echo(json.dumps(recipe_schema(), indent=2))
+        return
     for each in [name] if name else recipe_names():
         recipe = load_recipe(each, overrides or [])
         if show:

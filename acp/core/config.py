@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from acp.core.errors import AcpError, closest, did_you_mean
 
@@ -21,44 +21,50 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def validated(model: type[Any], values: Any, where: str) -> Any:
-    """`values` as a `model`, with mistakes told in one line.
+def validated(kind: Any, values: Any, where: str) -> Any:
+    """`values` as a `kind` (a model, or what pydantic takes as one), with mistakes in one line.
 
     Raises:
         AcpError: names each wrong key or value, where it stands, and the nearest known key.
     """
     try:
-        return model.model_validate_json(json.dumps(values, default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors()]
+        lines = [_explain(kind, values, detail) for detail in error.errors()]
         raise AcpError(f"{where}: " + "; ".join(lines)) from None
 
 
-def _explain(model: type[BaseModel], detail: Any) -> str:
+def _explain(kind: Any, values: Any, detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     key = ".".join(location)
     if detail["type"] != "extra_forbidden":
-        told = detail["msg"].removeprefix("Value error, ")
-        told = f"{key}: {told[:1].lower()}{told[1:]}".removeprefix(": ")
-        whole = isinstance(detail["input"], dict) and detail["type"] == "value_error"
-        return told if whole else f"{told}, got {detail['input']!r}"  # of many keys, one is wrong
-    known = _keys_at(model, location[:-1])
+        reason = detail["msg"].removeprefix("Value error, ")
+        reason = f"{key}: {reason[:1].lower()}{reason[1:]}".removeprefix(": ")
+        whole = isinstance(detail["input"], dict)  # of many keys, one is wrong
+        return reason if whole else f"{reason}, got {detail['input']!r}"
+    known = _keys_at(kind, values, location[:-1])
     near = closest(location[-1], known)
     full = ".".join([*location[:-1], *near])
     return f"unknown key {key!r}; " + did_you_mean(full, [full] if near else known)
 
 
-def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+def _keys_at(kind: Any, values: Any, location: Sequence[str]) -> list[str]:
+    model = _model_of([kind, *get_args(kind)], values)
     for part in location:
-        field = model.model_fields.get(part)
-        said = field.annotation if field is not None else None
-        nested = (each for each in (said, *get_args(said)) if _is_model(each))  # also of `X | None`
-        found = next(nested, None)
-        if found is None:
+        field = model.model_fields.get(part) if model else None
+        if field is None:
             return []
-        model = found
-    return [*model.model_fields]
+        values = values.get(part) if isinstance(values, Mapping) else None
+        kinds = [*field.metadata, field.annotation, *get_args(field.annotation)]  # also `X | None`
+        model = _model_of(kinds, values)
+    return [*model.model_fields] if model else []
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _model_of(kinds: Sequence[Any], values: Any) -> type[BaseModel] | None:
+    """The model among `kinds`; an annotation with `model_of` chooses it by the values."""
+    for each in kinds:
+        if hasattr(each, "model_of"):
+            chosen: type[BaseModel] = each.model_of(values)
+            return chosen
+    models = (each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel))
+    return next(models, None)

@@ -204,7 +204,7 @@ def content_of(pipeline: Pipeline, models: Mapping[str, ModelInfo]) -> dict[str,
     recipe, backends = pipeline.recipe, pipeline.backends
     values = {
         **recipe.model_dump(mode="json"),
-        **{k: {"backend": b.name, **b.content_options()} for k, b in backends.items()},
+        **{k: {"backend": b.reference, **b.content_options()} for k, b in backends.items()},
     }
     return {
         "rows_version": ROWS_VERSION,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from acp.backends.base import Backend
-from acp.backends.registry import BACKENDS, RECIPE_KINDS, make_backend
+from acp.backends.base import Backend, BackendOptions
+from acp.backends.registry import OptionsOf, make_backend
 from acp.core.config import Settings
 from acp.core.config import validated as validated
 from acp.core.errors import AcpError, did_you_mean, one_line
@@ -25,6 +26,11 @@ from acp.pipeline.render import RenderSettings
 CANDIDATES_PER_SCENE_ID = 1000
 """`image_id` is scene_id * 1000 + candidate."""
 RECIPES = resources.files("acp.recipes")
+
+
+def _backend(name: str, does: str) -> Any:
+    default = {"backend": name}
+    return Field(default, validate_default=True, description=f"{does}: the backend, its options")
 
 
 class Recipe(Settings):
@@ -52,10 +58,18 @@ class Recipe(Settings):
     lay_out: LayOutSettings = Field(default_factory=LayOutSettings)
     render: RenderSettings = Field(default_factory=RenderSettings)
     pick: PickSettings = Field(default_factory=PickSettings)
-    llm: dict[str, Any] = Field({"backend": "smollm2"}, description="backend and its options")
-    renderer: dict[str, Any] = Field({"backend": "cutpaste"}, description="likewise")
-    segmenter: dict[str, Any] = Field({"backend": "exact"}, description="likewise")
-    scorer: dict[str, Any] = Field({"backend": "embedded"}, description="likewise")
+    llm: Annotated[BackendOptions, OptionsOf("llm")] = _backend(
+        "smollm2", "language model that writes scenes and proposes layouts"
+    )
+    renderer: Annotated[BackendOptions, OptionsOf("renderer")] = _backend(
+        "cutpaste", "makes images from layouts"
+    )
+    segmenter: Annotated[BackendOptions, OptionsOf("segmenter")] = _backend(
+        "exact", "finds the mask of each object"
+    )
+    scorer: Annotated[BackendOptions, OptionsOf("scorer")] = _backend(
+        "embedded", "compares each image with what was asked for (CLIS-I)"
+    )
 
     @field_validator("size_wh")
     @classmethod
@@ -75,40 +89,54 @@ class Recipe(Settings):
         return self
 
     def backend(self, kind: str) -> Backend:
-        """The backend of `kind` ("llm", "renderer", "segmenter", "scorer") with its options.
-
-        Raises:
-            AcpError: unknown backend or wrong options.
-        """
+        """The backend of `kind` ("llm", "renderer", "segmenter", "scorer") with its options."""
         return make_backend(kind, getattr(self, kind))
 
     def resolved(self) -> dict[str, Any]:
         """All keys with their defaults, those of the backends too, as plain values."""
-        values = self.model_dump(mode="json")
-        for kind in RECIPE_KINDS:
-            if values[kind].get("backend") in BACKENDS[kind]:
-                backend = self.backend(kind)
-                values[kind] = {"backend": backend.name, **backend.resolved_options()}
-        return values
+        return self.model_dump(mode="json")
 
 
-def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name (see `recipe_names`) or path, apply `key=value` overrides, check all.
+def load_recipe(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> Recipe:
+    """A recipe with everything checked, the options of its backends too.
+
+    An override that names another backend, as `llm.backend=sampler`, leaves the options behind that
+    the recipe had written for the old one; what other overrides say stays.
+
+    Args:
+        source: the name of a recipe that comes along (see `recipe_names`), the path of a YAML file,
+            or the keys and values themselves.
+        overrides: "key=value" each, with a value in YAML, or a mapping of keys to values.
 
     Raises:
-        AcpError: the recipe is missing, is not YAML, or holds a wrong key, type or value. Backends
-            and their options are checked by `Recipe.backend`.
+        AcpError: the recipe is missing, is not YAML, or holds a wrong key, type or value.
+
+    >>> load_recipe("tiny", {"render.candidates": 8}).render.candidates
+    8
+    >>> load_recipe("demo", ["llm.backend=sampler"]).llm.backend
+    'sampler'
     """
-    values = _read_yaml(source)
-    for override in overrides:
-        _apply(values, override)
-    recipe: Recipe = validated(Recipe, values, where=source)
+    values = deepcopy(dict(source)) if isinstance(source, Mapping) else _read_yaml(str(source))
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(_parsed, overrides)
+    for key, value in sorted(pairs, key=lambda pair: not _names_backend(pair[0])):
+        _apply(values, key, value)
+    where = "recipe" if isinstance(source, Mapping) else str(source)
+    recipe: Recipe = validated(Recipe, values, where=where)
     return recipe
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
     return sorted(item.name[:-5] for item in RECIPES.iterdir() if item.name.endswith(".yaml"))
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe, with all backends that are there and their options."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _read_yaml(source: str) -> dict[str, Any]:
@@ -130,17 +158,26 @@ def _read_yaml(source: str) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise AcpError(f"--set {override}: expected key=value, such as --set render.candidates=2")
     try:
-        value = yaml.safe_load(text)
+        return key, yaml.safe_load(text)
     except yaml.YAMLError:
         raise AcpError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+
+
+def _names_backend(key: str) -> bool:
+    return key.endswith(".backend")
+
+
+def _apply(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise AcpError(f"--set {override}: {parent!r} holds a value, not keys")
+            raise AcpError(f"{key}: {parent!r} holds a value, not keys")
+    if _names_backend(key) and values.get(last) != value:
+        values.clear()  # options of the old backend
     values[last] = value

@@ -368,7 +368,10 @@ def acp(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
             ("--from", "coco", "--out", "x", "--captions-by", "me"),
             "--captions-by: there is no 'me'",
         ),
-        (("--from", "coco", "--out", "x", "--captions-by", "llm", "--llm", "x"), "there is no 'x'"),
+        (
+            ("--from", "coco", "--out", "x", "--captions-by", "llm", "--llm", "x"),
+            "there is no llm 'x'",
+        ),
         (
             ("--from", "coco", "--out", "x", "--captions-by", "llm", "--set", "threads=2"),
             "expected llm.KEY=VALUE",

@@ -14,9 +14,8 @@ import pytest
 pytest.importorskip("diffusers")
 
 from acp.backends.base import RenderRequest
-from acp.backends.models.flux3_caption import cite, graph_caption, ids, layout_boxes
 from acp.backends.registry import make_backend
-from acp.backends.render_flux3 import Flux3
+from acp.backends.render_flux3 import Flux3, cite, graph_caption, layout_boxes
 from acp.core.errors import AcpError
 from acp.core.licences import strictest
 from acp.core.types import Failure, Rendering, SceneGraph, SceneObject
@@ -108,7 +107,7 @@ def test_ids_are_words_that_the_library_takes(category: str, expected: str) -> N
     from diffusers.modular_pipelines.flux3.prompt_upsampler import BOX_ID
 
     graph = SceneGraph((SceneObject(category),), (), "A thing.")
-    assert ids(graph, BOXES[:1]) == [expected]
+    assert [box["id"] for box in layout_boxes(graph, BOXES[:1])] == [expected]
     assert BOX_ID.fullmatch(expected)
 
 
@@ -117,7 +116,8 @@ def test_ids_count_from_left_to_right_within_a_class() -> None:
     boxes = np.array([[0.6, 0, 0.1, 0.1], [0, 0, 0.1, 0.1], [0.1, 0.5, 0.1, 0.1]] * 2)[:4]
     boxes[3] = (0.1, 0.2, 0.1, 0.1)
     graph = SceneGraph(items, (), "Animals.")
-    assert ids(graph, boxes.astype(np.float32)) == ["dog_3", "cat_1", "dog_2", "dog_1"]
+    names = [box["id"] for box in layout_boxes(graph, boxes.astype(np.float32))]
+    assert names == ["dog_3", "cat_1", "dog_2", "dog_1"]
 
 
 def test_words_inside_other_words_are_not_cited() -> None:
@@ -264,11 +264,11 @@ def test_streaming_layers_does_not_change_the_image(folder: Path, tiny: Flux3) -
     """What `offload: sequential` does on a GPU, from the CPU to the CPU."""
     import torch
 
-    from acp.backends.models.flux3_loading import _stream_layers
+    from acp.backends.models.flux3 import stream_layers
 
     made = renderer(folder)
     for phase in (made._phases.encode, made._phases.draw):
-        _stream_layers(phase, torch.device("cpu"))
+        stream_layers(phase, torch.device("cpu"))
     expected = pixels(tiny.render([request(1)])[0])
     assert difference(pixels(made.render([request(1)])[0]), expected) <= 1
 
@@ -327,6 +327,7 @@ def as_on_the_hub(folder: Path, target: Path) -> dict[str, Path]:
     return {"bfl/klein": klein, "bfl/pup": pup, "bfl/gated": klein}
 
 
+@pytest.mark.slow
 def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_path: Path) -> None:
     hub = Hub(tmp_path / "hub")
     cards = {

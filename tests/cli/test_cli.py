@@ -62,7 +62,7 @@ def test_doctor_reports_every_backend_and_command() -> None:
         (("build", "tiny", "--set", "combine.concepts=[]"), "concepts"),
         (("build", "tiny", "--set", "combine.concepts=[zebrra]"), "zebra"),
         (("build", "tiny", "--set", "combine.concepts=[wok]"), "wok"),
-        (("build", "tiny", "--set", "renderer={backend: gligan}"), "there is no 'gligan'"),
+        (("build", "tiny", "--set", "renderer={backend: gligan}"), "did you mean 'gligen'"),
         (("build", "tiny", "--set", "renderer.cutouts=missing"), "missing"),
         (("show", "./not-there"), "no such folder"),
         (("show", ".", "--out", "sheet.xyz"), ".jpg or a .png"),

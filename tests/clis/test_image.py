@@ -395,9 +395,15 @@ def test_a_build_says_who_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"captioner": {"backend": "opnai"}}, "scorer.captioner.backend: there is no 'opnai'"),
-        ({"judge": {"backend": "openai", "modl": "x"}}, "scorer.judge: unknown key 'modl'"),
-        ({"judge": {}}, "scorer.judge.backend: expected one of embedded"),
+        (
+            {"captioner": {"backend": "opnai"}},
+            "scorer: captioner.backend: there is no captioner 'opnai'",
+        ),
+        (
+            {"judge": {"backend": "openai", "modl": "x"}},
+            "unknown key 'judge.modl'; did you mean 'judge.model'",
+        ),
+        ({"judge": {}}, "judge.backend: expected one of embedded"),
         ({"region_weight": 0.0, "crop_weight": 0.0}, "must not both be 0"),
         ({"box_convention": "xywh"}, "box_convention"),
         ({"judge_prompt": "no/such/file.md"}, "cannot be read"),
@@ -411,8 +417,8 @@ def test_mistakes_in_the_options(options: dict[str, Any], message: str) -> None:
 
 def test_clip_text_compares_captions_without_a_judge(server: Server) -> None:
     spec = {"backend": "openai", "base_url": server.url}
-    options = ClipText.options_type(captioner=spec, cache=False)
-    scorer = ClipText(options)
+    scorer = make_backend("scorer", {"backend": "clip-text", "captioner": spec, "cache": False})
+    assert isinstance(scorer, ClipText)
     server.answer = lambda body: "a red dog" if "region" in question_of(body) else "a grey cat"
     (found,) = scorer.score([SCORE_REQUEST])
     assert isinstance(found, ImageScores)

@@ -113,7 +113,7 @@ def made_folder(
         pq.write_table(
             table, folder / config / "train-00000-of-00001.parquet", row_group_size=rows_per_group
         )
-    chosen = load_recipe(recipe).model_copy(update=description)
+    chosen = load_recipe(recipe, description)
     (folder / "recipe.yaml").write_text(published_recipe(chosen.resolved()), encoding="utf-8")
     receipt = Receipt("1.2.3", "0123456789abcdef", 1, models, {})
     write_card(folder, receipt, "me/made")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from acp.core.errors import AcpError, reason_of
@@ -19,11 +19,11 @@ class Batches:
     that fails for another reason is tried again in halves; what fails alone is a `Failure`.
     """
 
-    def __init__(self, largest: int, who: str, mend: str = "use a smaller model or image") -> None:
-        """`who` names the backend in errors, `mend` says what helps if one request is too much."""
+    def __init__(self, largest: int, who: str, hint: str = "use a smaller model or image") -> None:
+        """`who` names the backend in errors, `hint` says what helps if one request is too much."""
         self.size = largest
         self._who = who
-        self._mend = mend
+        self._hint = hint
 
     def run(
         self, requests: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
@@ -44,40 +44,50 @@ class Batches:
                 done += answers
         return done
 
+    def run_alike(
+        self,
+        rows: Sequence[R | Failure],
+        shape: Callable[[R], Hashable],
+        work: Callable[[Sequence[R]], Sequence[A | Failure]],
+    ) -> list[A | Failure]:
+        """`work` of batches of rows of one shape; the order is that of `rows`, and what is a
+        failure already stays one."""
+        answers: dict[int, A | Failure] = {}
+        groups: dict[Hashable, dict[int, R]] = {}
+        for index, row in enumerate(rows):
+            if isinstance(row, Failure):
+                answers[index] = row
+            else:
+                groups.setdefault(shape(row), {})[index] = row
+        for group in groups.values():
+            answers.update(zip(group, self.run([*group.values()], work), strict=True))
+        return [answers[index] for index in range(len(rows))]
+
     def _answers(
         self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
     ) -> list[A | Failure] | None:
-        try:
-            return self._halves(batch, work)
-        except _OutOfMemoryError:
-            return None
-
-    def _halves(
-        self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
-    ) -> list[A | Failure]:
+        """None where memory ran out."""
         try:
             return [*work(batch)]
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
             if ran_out_of_memory(error):
-                raise _OutOfMemoryError from None
+                return None
             if is_device_broken(error):
                 raise
             if len(batch) == 1:
                 return [Failure(reason_of(error, 200))]
         middle = len(batch) // 2
-        return self._halves(batch[:middle], work) + self._halves(batch[middle:], work)
+        first = self._answers(batch[:middle], work)
+        second = None if first is None else self._answers(batch[middle:], work)
+        return None if first is None or second is None else first + second
 
     def _shrink(self, failed: int) -> None:
         from accelerate.utils.memory import clear_device_cache
 
         clear_device_cache(garbage_collection=True)
         if failed == 1:
-            raise AcpError(f"{self._who}: out of memory with a single request; {self._mend}")
+            raise AcpError(f"{self._who}: out of memory with a single request; {self._hint}")
         self.size = failed // 2
-
-
-class _OutOfMemoryError(Exception):
-    """The device has no room for the batch."""
 
 
 def ran_out_of_memory(error: Exception) -> bool:

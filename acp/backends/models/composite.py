@@ -19,20 +19,12 @@ class Composite(Scorer):
     def missing(self) -> list[Missing]:
         return list(dict.fromkeys(each for part in self.parts.values() for each in part.missing()))
 
-    def resolved_options(self) -> dict[str, Any]:
-        nested = {
-            key: {"backend": part.name, **part.resolved_options()}
-            for key, part in self.parts.items()
-        }
-        return {**super().resolved_options(), **nested}
-
     def content_options(self) -> dict[str, Any]:
-        own = {k: v for k, v in super().resolved_options().items() if k not in self.speed_only}
         nested = {
-            key: {"backend": part.name, **part.content_options()}
+            key: {"backend": part.reference, **part.content_options()}
             for key, part in self.parts.items()
         }
-        return {**own, **nested}
+        return {**super().content_options(), **nested}
 
     def load(self) -> None:
         for part in self.parts.values():

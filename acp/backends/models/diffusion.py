@@ -1,4 +1,4 @@
-"""What all diffusers pipelines share: their options, loading, memory, chance, and pictures."""
+"""What pipelines of diffusers share: options, loading, memory, prompts, chance, and pictures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
-from acp.backends.models import local_models as _local_models
+from acp.backends.models import local_models
 from acp.backends.models.local_models import LocalModelOptions, device_of, telling, where_is
 from acp.backends.models.torch_tools import no_progress_bars
 from acp.core.errors import AcpError
 from acp.core.types import Failure, ModelInfo, Rendering
 
-MEND = _local_models.MEND
+MEND = local_models.MEND
 OUT_OF_MEMORY = "use offload: model, vae_tiling: true, float16 or smaller images"
-SPEED_ONLY = _local_models.SPEED_ONLY | {
+SPEED_ONLY = local_models.SPEED_ONLY | {
     "attention_slicing",
     "channels_last",
     "compile",
@@ -106,11 +106,15 @@ def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
     if options.attention_slicing:
         pipeline.enable_attention_slicing()
     for wanted, method in ((options.vae_tiling, "tiling"), (options.vae_slicing, "slicing")):
-        if wanted:
-            _switch_on(getattr(pipeline, "vae", None), method, who)
+        enable = getattr(getattr(pipeline, "vae", None), f"enable_{method}", None)
+        if wanted and enable is not None:
+            enable()
+        elif wanted:
+            raise AcpError(f"{who}: the decoder of this model knows no {method}; drop vae_{method}")
     device = device_of(options.device)
+    denoiser = "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
     if options.channels_last:
-        for part in (_denoiser(pipeline), "vae"):
+        for part in (denoiser, "vae"):
             getattr(pipeline, part).to(memory_format=torch.channels_last)
     if options.offload == "none" or torch.device(device).type == "cpu":
         pipeline.to(device)
@@ -119,20 +123,8 @@ def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
     if options.compile:
-        part = _denoiser(pipeline)
-        setattr(pipeline, part, torch.compile(getattr(pipeline, part)))
+        setattr(pipeline, denoiser, torch.compile(getattr(pipeline, denoiser)))
     return pipeline
-
-
-def _denoiser(pipeline: Any) -> str:
-    return "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
-
-
-def _switch_on(vae: Any, what: str, who: str) -> None:
-    enable = getattr(vae, f"enable_{what}", None)
-    if enable is None:
-        raise AcpError(f"{who}: the decoder of this model knows no {what}; drop vae_{what}")
-    enable()
 
 
 def torch_dtype(name: str) -> Any:
@@ -159,6 +151,72 @@ def _saved_dtype(options: DiffusionOptions, cls: Any, which: dict[str, Any]) -> 
                 name = weights.get_slice(next(iter(weights.keys()))).get_dtype()
             return {"F16": torch.float16, "BF16": torch.bfloat16}.get(name, torch.float32)
     return torch.float32
+
+
+def check_tokenizer(tokenizer: Any, text_encoder: Any, which: str) -> None:
+    """Make sure that texts become tokens, and that what is too long for the encoder is known.
+
+    `which` names the backend and the model in errors.
+
+    Raises:
+        AcpError: there is no vocabulary; libraries make an empty one where its files are missing.
+    """
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise AcpError(f"{which} has no vocabulary; its folder tokenizer is missing or incomplete")
+    # Not all tokenizers say how much their encoder reads.
+    longest = int(text_encoder.config.max_position_embeddings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+
+
+def windows(text: str, tokenizer: Any) -> tuple[str, ...] | Failure:
+    """`text` in as few parts as possible, cut between words, that a CLIP text encoder reads in
+    full: it takes 75 tokens and drops the rest unasked.
+
+    Returns:
+        At least one part; a `Failure` if a single word has too many tokens.
+    """
+    room = tokenizer.model_max_length - 2  # it adds a first and a last token
+    parts: list[list[str]] = [[]]
+    used = 0
+    for word, count in zip(text.split(), token_counts(text.split(), tokenizer), strict=True):
+        if count > room:
+            return Failure(
+                f"a word of the prompt has {count} tokens of at most {room}: {word[:40]!r}"
+            )
+        if used + count > room:
+            parts.append([])
+            used = 0
+        parts[-1].append(word)
+        used += count
+    return tuple(" ".join(part) for part in parts)
+
+
+def token_counts(texts: Sequence[str], tokenizer: Any) -> list[int]:
+    """How many tokens each text has, without the first and last that the encoder adds."""
+    if not texts:
+        return []
+    return [len(ids) for ids in tokenizer([*texts], add_special_tokens=False).input_ids]
+
+
+def encoded(pipeline: Any, prompts: Sequence[Sequence[str]], count: int) -> tuple[Any, Any]:
+    """Embeddings of prompts given in windows, as `pipeline.encode_prompt` makes them.
+
+    Prompts with fewer than `count` windows are filled up with empty ones.
+
+    Returns:
+        The windows' embeddings one after another, (R, count x 77, D), and the pooled embedding of
+        each prompt's first window, (R, P), or None where the pipeline has none.
+    """
+    flat = [part for prompt in prompts for part in [*prompt, *[""] * (count - len(prompt))]]
+    output = pipeline.encode_prompt(
+        flat,
+        device=pipeline._execution_device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=False,
+    )
+    embeddings = output[0].reshape(len(prompts), -1, output[0].shape[-1])
+    pooled = output[2].reshape(len(prompts), count, -1)[:, 0] if len(output) > 2 else None
+    return embeddings, pooled
 
 
 def generators(seeds: Sequence[int]) -> list[Any]:

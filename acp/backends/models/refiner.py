@@ -10,14 +10,21 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from acp.backends.models.diffusion import DiffusionOptions, generators, load_pipeline, silent
+from acp.backends.models.diffusion import (
+    DiffusionOptions,
+    check_tokenizer,
+    encoded,
+    generators,
+    load_pipeline,
+    silent,
+    windows,
+)
 from acp.backends.models.local_models import model_info, named
-from acp.backends.models.prompt_windows import check_tokenizer, encoded, windows
 from acp.backends.models.torch_tools import no_progress_bars
 from acp.core.config import Settings
 from acp.core.errors import AcpError
 from acp.core.seeds import derive_seed
-from acp.core.types import Failure, ModelInfo
+from acp.core.types import Failure
 
 
 class RefinerOptions(Settings):
@@ -70,22 +77,21 @@ class Refiner:
         with no_progress_bars():
             from diffusers import StableDiffusionXLImg2ImgPipeline
 
-        own = as_diffusion_options(options, base)
+        own, which = as_diffusion_options(options, base), f"{who}, refiner"
         pipeline = load_pipeline(
             own,
             model_info(own),
-            f"{who}, refiner",
+            which,
             StableDiffusionXLImg2ImgPipeline,
             add_watermarker=False,  # pictures must not depend on what is installed
         )
         if pipeline.text_encoder_2 is None or pipeline.tokenizer_2 is None:
             raise AcpError(
-                f"{who}, refiner: {options.model} is no SDXL; name its refiner, such as "
+                f"{which}: {options.model} is no SDXL; name its refiner, such as "
                 "stabilityai/stable-diffusion-xl-refiner-1.0"
             )
-        check_tokenizer(
-            pipeline.tokenizer_2, pipeline.text_encoder_2, f"{who}, refiner: {options.model}"
-        )
+        tokenizer, encoder = pipeline.tokenizer_2, pipeline.text_encoder_2
+        check_tokenizer(tokenizer, encoder, f"{which}: {options.model}")
         return cls(pipeline, options, base.negative_prompt)
 
     def refine(
@@ -95,15 +101,15 @@ class Refiner:
         if self._options.strength == 0:
             return [*images]
         parts = [windows(caption, self._pipeline.tokenizer_2) for caption in captions]
-        found: dict[int, npt.NDArray[np.float32] | Failure] = {
+        results: dict[int, npt.NDArray[np.float32] | Failure] = {
             i: part for i, part in enumerate(parts) if isinstance(part, Failure)
         }
         prompts = {i: part for i, part in enumerate(parts) if not isinstance(part, Failure)}
         for count in sorted({len(prompt) for prompt in prompts.values()}):
             rows = [i for i, prompt in prompts.items() if len(prompt) == count]
             refined = self._pass(images[rows], [prompts[i] for i in rows], [seeds[i] for i in rows])
-            found.update(zip(rows, refined, strict=True))
-        return [found[i] for i in range(len(images))]
+            results.update(zip(rows, refined, strict=True))
+        return [results[i] for i in range(len(images))]
 
     def _pass(
         self,
@@ -135,18 +141,15 @@ class Refiner:
             raise ValueError(f"negative_prompt: {negative.reason}")
         count = max(len(negative), len(prompts[0]))
         embeddings, pooled = encoded(pipeline, prompts, count)
-        found = {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
+        given = {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
         if self._options.guidance_scale <= 1:
-            return found
+            return given
         if not self._negative_prompt and pipeline.config.force_zeros_for_empty_prompt:
             against, against_pooled = torch.zeros_like(embeddings), torch.zeros_like(pooled)
         else:
             against, against_pooled = encoded(pipeline, [negative] * len(prompts), count)
-        found |= {
-            "negative_prompt_embeds": against,
-            "negative_pooled_prompt_embeds": against_pooled,
-        }
-        return found
+        given |= {"negative_prompt_embeds": against}
+        return {**given, "negative_pooled_prompt_embeds": against_pooled}
 
 
 def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> DiffusionOptions:
@@ -156,11 +159,6 @@ def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> Dif
     return DiffusionOptions.model_construct(
         **{**shared, **own, "dtype": options.dtype or base.dtype}
     )
-
-
-def refiner_info(options: RefinerOptions, base: DiffusionOptions) -> ModelInfo:
-    """Id, revision and licence of the refiner."""
-    return model_info(as_diffusion_options(options, base))
 
 
 def _working_size(size_wh: tuple[int, int], least_side: int | None) -> tuple[int, int]:

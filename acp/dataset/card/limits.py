@@ -33,9 +33,6 @@ KNOWN: Mapping[tuple[str, str], str] = {
     ("renderer", "flux3"): "The images are drawn by a diffusion model that reads the layout as "
     "text: objects can stand beside their boxes, be missing or be repeated, and things that "
     "nothing labels appear.",
-    ("renderer", "custom"): "The images are drawn by a generative pipeline of the maker's choice: "
-    "objects can be missing, repeated or out of their boxes, and things that nothing labels "
-    "appear.",
     ("segmenter", "exact"): "Masks are those of the renderer, exact to the pixel; annotations "
     "drawn by hand are coarser.",
     ("segmenter", "sam2"): "Masks and boxes are predictions, prompted with the layout; no person "
