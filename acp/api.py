@@ -1,17 +1,17 @@
 """What a Python user calls: data sets, scores and priors. Each name is also one of `acp` itself.
 
-    import acp
+import acp
 
-    recipe = acp.load_recipe("tiny", {"scenes": 4})
-    dataset = acp.build(recipe, out="build/tiny")
-    dataset.check()
-    dataset.push("me/tiny", tag="v1.0")
+recipe = acp.load_recipe("tiny", {"scenes": 4})
+dataset = acp.build(recipe, out="build/tiny")
+dataset.check()
+dataset.push("me/tiny", tag="v1.0")
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,6 @@ from typing import Any, Literal
 from acp.annotations.build import BuildOptions
 from acp.annotations.build import build_priors as write_priors
 from acp.backends.registry import make_backend
-from acp.backends.scoring import score as score_rows
 from acp.builder.release import make_data_set
 from acp.clis.priors import Priors
 from acp.core.errors import AcpError
@@ -75,8 +74,9 @@ class Dataset:
         Args:
             repo: "owner/name" that the card is to name; that of the recipe if None.
         """
-        name = repo or load_recipe(str(self.path / "recipe.yaml")).data_set
-        return render_card(self.path, self.receipt(), name)
+        receipt = self.receipt()
+        name = repo or load_recipe(self.path / "recipe.yaml").data_set
+        return render_card(self.path, receipt, name)
 
     def show(self, out: str | Path | None = None, scenes: int = 12) -> Any:
         """A contact sheet: candidates with boxes, masks and scores; picks have a green frame.
@@ -161,35 +161,9 @@ def build(
     return Dataset(folder)
 
 
-def score(rows: Iterable[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
-    """CLIS of rows: layouts against real layouts, images against their scene graphs.
-
-    Args:
-        rows: dicts as data sets of ours have them. A layout needs `width`, `height` (pixels, or 1
-            for boxes that are shares of the image), `objects` with `category` and `bbox`
-            (`[x, y, w, h]`), and `relations` with `subject`, `predicate`, `object`.
-        **options: `variant` "paper" (default), "reference" or "acp"; `components` of "layout" and
-            "image"; `priors`, the path of a priors file; `captioner` and `judge` by name or as
-            `{"backend": name, option: value}`; `explain` for the detail of every relation.
-
-    Returns:
-        Lists with an entry a row: `clis_l`, `clis_i`, `clis` (0-100; None where there is none, with
-        the reason in `clis_l_reason` and `clis_i_reason`), their parts, and means.
-
-    Raises:
-        AcpError: a row that is none, or an unknown option; the message says where.
-
-    >>> boxes = {"category": ["dog", "cat"], "bbox": [[0.1, 0.4, 0.3, 0.4], [0.6, 0.5, 0.2, 0.3]]}
-    >>> said = {"subject": [0], "predicate": ["next to"], "object": [1]}
-    >>> score([{"width": 1, "height": 1, "objects": boxes, "relations": said}])["clis_l"][0] > 50
-    True
-    """
-    return score_rows(rows, **options)
-
-
 def build_priors(
     files: Sequence[str | Path],
-    format: str = "coco",  # noqa: A002 - the word that the field uses
+    format: str = "coco",
     out: str | Path | None = None,
     *,
     captions_by: str = "none",

@@ -51,7 +51,7 @@ def open_priors(source: str) -> Priors:
     Raises:
         AcpError: it cannot be read.
     """
-    return default_priors() if source == "default" else Priors.from_parquet(Path(source))
+    return default_priors() if source == "default" else Priors.load(Path(source))
 
 
 def look_up(priors: Priors, triple: Triple) -> Shown:

@@ -75,7 +75,7 @@ class Priors:
         self.references = lru_cache(maxsize=256)(self._references)
 
     @classmethod
-    def from_parquet(cls, path: str | Path) -> Priors:
+    def load(cls, path: str | Path) -> Priors:
         """Read a file of `acp priors build`.
 
         Raises:
@@ -231,7 +231,7 @@ def load_priors(priors: PriorsLike) -> Priors:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, state: tuple[int, int] | None) -> Priors:
-    return Priors.from_parquet(path)
+    return Priors.load(path)
 
 
 def priors_of_records(records: Sequence[Mapping[str, Any]]) -> Priors:

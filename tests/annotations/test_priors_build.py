@@ -82,7 +82,7 @@ def test_coco_every_pair_of_an_image_gets_what_holds_of_it(save: Save) -> None:
     assert sides == [0.25, 0.5, 0.5, 1.0, 0.625, 0.25]
     assert report.info["counts"]["geometric_seen"]["left of"] == 2
     assert report.info["sources"] == ["coco: instances.json"]
-    Priors.from_parquet(save("x", "").with_name("out.parquet"))
+    Priors.load(save("x", "").with_name("out.parquet"))
 
 
 def test_lvis_is_read_likewise_and_several_files_are_one(save: Save) -> None:
@@ -345,7 +345,7 @@ def test_the_same_input_gives_the_same_bytes(shared_data: Path, tmp_path: Path) 
     assert report.info["counts"]["boxes"] == 465
     assert report.left_out[0].split()[2:4] == ["5", "crowd"]
     assert report.info["counts"]["stated"] > 40
-    priors = Priors.from_parquet(outs[0])
+    priors = Priors.load(outs[0])
     assert len(priors) == report.rows
     assert priors.reference_sets([("person", "riding", "bicycle")]).level == ("triple",)
 

@@ -27,7 +27,7 @@ def priors_of(path: Path, rows: list[Row], vectors: bytes = b"") -> Priors:
     geometry["subject_w"] = 0.1 * (np.arange(len(rows)) + 1.0)
     images = [f"image {row}" for row in range(len(rows))]
     write_priors(path, [{**columns, **geometry, "image_id": images}], {}, vectors)
-    return Priors.from_parquet(path)
+    return Priors.load(path)
 
 
 ROWS: list[Row] = [
@@ -208,13 +208,13 @@ def test_files_that_are_no_priors_are_named(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     with pytest.raises(AcpError, match="no such priors file"):
-        Priors.from_parquet(tmp_path / "none.parquet")
+        Priors.load(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("text")
     with pytest.raises(AcpError, match="not a parquet file"):
-        Priors.from_parquet(tmp_path / "text.parquet")
+        Priors.load(tmp_path / "text.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(AcpError, match="column 'subject' is missing"):
-        Priors.from_parquet(tmp_path / "other.parquet")
+        Priors.load(tmp_path / "other.parquet")
     with pytest.raises(AcpError, match="no pairs in it"):
         priors_of(tmp_path / "empty.parquet", [])
 
