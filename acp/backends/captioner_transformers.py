@@ -11,7 +11,7 @@ from PIL import Image
 from acp.backends.base import Captioner, CaptionRequest
 from acp.backends.models.batches import Batches
 from acp.backends.models.box_conventions import CONVENTIONS, DEFAULT, seen_size_wh
-from acp.backends.models.local_generation import chats, generate, in_batches
+from acp.backends.models.generation import Draw, Written, chats, generate, in_batches
 from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
@@ -78,17 +78,11 @@ class TransformersCaptioner(Captioner):
             return convention, AutoImageProcessor.from_pretrained(**where) if in_pixels else None
 
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
-        return in_batches(requests, _limit, _length, self._batches, self._batch)
+        return in_batches(requests, _length, self._batches, self._write, _caption)
 
-    def _batch(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
-        texts = generate(
-            self._loaded,
-            self._prompts(requests),
-            [request.temperature for request in requests],
-            [request.seed for request in requests],
-            requests[0].max_new_tokens,
-        )
-        return [_caption(text) for text in texts]
+    def _write(self, requests: Sequence[CaptionRequest]) -> list[Written]:
+        draws = [Draw(each.temperature, each.seed, each.max_new_tokens) for each in requests]
+        return generate(self._loaded, self._prompts(requests), draws)
 
     def _prompts(self, requests: Sequence[CaptionRequest]) -> Any:
         loaded = self._loaded
@@ -112,13 +106,9 @@ def _with_image(request: CaptionRequest) -> list[dict[str, Any]]:
     return [*before, {"role": last["role"], "content": content}]
 
 
-def _caption(text: str) -> str | Failure:
+def _caption(request: CaptionRequest, text: str) -> str | Failure:
     said = text.rpartition("</think>")[2].strip()
     return said or Failure("the captioner said nothing")
-
-
-def _limit(request: CaptionRequest) -> int:
-    return request.max_new_tokens
 
 
 def _length(request: CaptionRequest) -> int:

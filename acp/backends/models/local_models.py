@@ -193,6 +193,11 @@ class LocalModel:
         return int(self.model.config.get_text_config().vocab_size)
 
     @property
+    def longest(self) -> int:
+        """How many tokens a prompt and its answer may have together."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2**31))
+
+    @property
     def template_options(self) -> Mapping[str, Any]:
         """What the chat template is told: thinking is off where it knows of it."""
         sources = (self.tokenizer, self.processor)
