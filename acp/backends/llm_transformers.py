@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from acp.backends.base import LLM, CompletionRequest
+from acp.backends.base import LLM, BackendOptions, CompletionRequest
 from acp.backends.models.batches import Batches
 from acp.backends.models.generation import (
     Draw,
@@ -57,7 +57,8 @@ class TransformersLLM(LLM):
     )
     speed_only = SPEED_ONLY
     chunk = 256
-    options_type = TransformersLLMOptions
+    options_type: ClassVar[type[BackendOptions]] = TransformersLLMOptions
+    options: Any
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)

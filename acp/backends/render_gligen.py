@@ -29,7 +29,6 @@ from acp.backends.models.local_models import model_info
 from acp.backends.models.prompt_windows import check_tokenizer, encoded, windows
 from acp.backends.models.refiner import Refiner, RefinerOptions, as_diffusion_options, refiner_info
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.core.errors import AcpError
 from acp.core.licences import strictest
 from acp.core.types import Failure, ModelInfo, Rendering
@@ -214,7 +213,6 @@ class _Loaded:
 
 
 def _load(options: GligenOptions) -> _Loaded:
-    hide_broken_torchvision()
     import diffusers
 
     with no_progress_bars():  # reading the class, diffusers imports it

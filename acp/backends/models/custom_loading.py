@@ -18,7 +18,6 @@ from acp.backends.models.custom_options import WHO, CustomOptions
 from acp.backends.models.diffusion import load_pipeline, torch_dtype
 from acp.backends.models.gated import explaining_access
 from acp.backends.models.local_models import LocalModelOptions, model_info
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.core.errors import AcpError, one_line
 from acp.core.types import ModelInfo
 
@@ -176,7 +175,6 @@ def _model_info(options: CustomOptions) -> ModelInfo:
 
 
 def _class(options: CustomOptions) -> Any:
-    hide_broken_torchvision()
     path = options.pipeline or "diffusers:DiffusionPipeline"
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     try:

@@ -10,9 +10,7 @@ from acp.backends.models.diffusion import silent, torch_dtype
 from acp.backends.models.flux3_options import WHO, Flux3Options, guidance, upsampler_info
 from acp.backends.models.gated import explaining_access
 from acp.backends.models.local_models import device_of, model_info, telling, where_is
-from acp.backends.models.processors import _VIDEO, _without_videos
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision, torchvision
 from acp.core.errors import AcpError
 from acp.core.types import ModelInfo
 
@@ -56,7 +54,6 @@ def load_phases(options: Flux3Options) -> Phases:
     Raises:
         AcpError: no such model, no access to it, another kind of pipeline, or options it lacks.
     """
-    hide_broken_torchvision()
     from diffusers import ModularPipeline
 
     with (
@@ -99,7 +96,6 @@ def _component(
 ) -> Any:
     import torch
 
-    spec.type_hint = _without_torchvision(spec.type_hint)
     more: dict[str, Any] = {}
     if issubclass(spec.type_hint, torch.nn.Module):
         more = {"use_safetensors": True, "dtype": torch_dtype(options.dtype) or torch.bfloat16}
@@ -115,17 +111,6 @@ def _component(
             own = Path(options.upsampler).expanduser() / spec.name
             more["subfolder"] = spec.name if own.is_dir() else ""
     return spec.load(**more)
-
-
-def _without_torchvision(kind: Any) -> Any:
-    """The class of a processor without its part for videos, where that could not be had."""
-    from transformers import AutoProcessor, ProcessorMixin, Qwen3VLProcessor
-
-    if torchvision().works:
-        return kind
-    kind = Qwen3VLProcessor if kind is AutoProcessor else kind
-    reads_videos = issubclass(kind, ProcessorMixin) and _VIDEO in kind.get_attributes()
-    return _without_videos(kind) if reads_videos else kind
 
 
 def _is_folder(options: Flux3Options) -> bool:

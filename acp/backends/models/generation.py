@@ -84,9 +84,7 @@ class _Drawing:
         import torch
 
         self._draws, self._start, self._stops = draws, start, stops
-        self._generators = [
-            torch.Generator(stops.device).manual_seed(draw.seed) for draw in draws
-        ]
+        self._generators = [torch.Generator(stops.device).manual_seed(draw.seed) for draw in draws]
         self.close = torch.zeros(len(draws), dtype=torch.bool, device=stops.device)
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
