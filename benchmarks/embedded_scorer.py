@@ -35,8 +35,13 @@ import numpy as np
 from PIL import Image
 
 from acp.backends.base import ScoreRequest
-from acp.backends.models.efficientnet import Classifier, crop_to_input
-from acp.backends.models.imagenet import evidence, knowable, probabilities
+from acp.backends.models.efficientnet import (
+    Classifier,
+    crop_to_input,
+    evidence,
+    knowable,
+    probabilities,
+)
 from acp.backends.score_embedded import Embedded, crop_xyxy, instance_score
 from acp.core.errors import AcpError
 from acp.core.types import Failure, FloatArray, ImageArray, SceneGraph, SceneObject

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,33 @@ from support.loopback_hub import Hub, serving
 def one_thread() -> Iterator[None]:
     """Tiny models are tenfold slower with more threads than free cores."""
     with torch_threads(1):
+        yield
+
+
+class NoVideos:
+    """Stands where a processor of videos would be; all its settings are None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@pytest.fixture(scope="session")
+def without_videos() -> Iterator[None]:
+    """Lets processors of Qwen's kind load where there is no torchvision, which the part of theirs
+    needs that reads videos; pictures are prepared by Pillow."""
+    from transformers import ProcessorMixin
+    from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+
+    check = ProcessorMixin.check_argument_for_proper_class
+
+    def checked(self: Any, name: str, argument: Any) -> Any:
+        return NoVideos if name == "video_processor" else check(self, name, argument)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("torchvision") is None:
+            patch.setattr(AutoVideoProcessor, "from_pretrained", lambda *_, **__: NoVideos())
+            patch.setattr(ProcessorMixin, "check_argument_for_proper_class", checked)
         yield
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from acp.backends.base import Captioner, CaptionRequest
 from acp.backends.models.batches import Batches
-from acp.backends.models.box_conventions import CONVENTIONS, DEFAULT, seen_size_wh
-from acp.backends.models.local_generation import chats, generate, in_batches
+from acp.backends.models.generation import Draw, Written, chats, generate, in_batches
 from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
@@ -24,10 +23,29 @@ from acp.backends.models.local_models import (
     telling,
     where_is,
 )
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.core.types import BoxConvention, Failure, ModelInfo
 
 WHO = "captioner 'transformers'"
+DEFAULT: BoxConvention = "xyxy_1000"
+"""Of models that are not listed."""
+CONVENTIONS: Mapping[str, BoxConvention] = {
+    "gemma3": "yxyx_1000",
+    "gemma4": "yxyx_1000",
+    "gemma4_unified": "yxyx_1000",
+    "glm4v": "xyxy_1000",
+    "glm4v_moe": "xyxy_1000",
+    "glm46v": "xyxy_1000",
+    "internvl": "xyxy_1000",
+    "llava": "xyxy_norm",
+    "llava_next": "xyxy_norm",
+    "qwen2_vl": "xyxy_1000",
+    "qwen2_5_vl": "xyxy_px",
+    "qwen3_5": "xyxy_1000",
+    "qwen3_5_moe": "xyxy_1000",
+    "qwen3_vl": "xyxy_1000",
+    "qwen3_vl_moe": "xyxy_1000",
+}
+"""How models were taught to read boxes, by the `model_type` of their configuration."""
 
 
 class TransformersCaptioner(Captioner):
@@ -67,28 +85,21 @@ class TransformersCaptioner(Captioner):
     @cached_property
     def _box_convention(self) -> tuple[BoxConvention, Any]:
         """And, if boxes are in pixels, the processor that decides how many there are."""
-        hide_broken_torchvision()
-        from transformers import AutoConfig, AutoImageProcessor
-
         where = where_is(self.options, self.info())
         with telling(self.options, WHO):
+            from transformers import AutoConfig, AutoImageProcessor
+
             config = AutoConfig.from_pretrained(**where)
             convention = CONVENTIONS.get(config.model_type, DEFAULT)
             in_pixels = convention == "xyxy_px"
             return convention, AutoImageProcessor.from_pretrained(**where) if in_pixels else None
 
     def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
-        return in_batches(requests, _limit, _length, self._batches, self._batch)
+        return in_batches(requests, _length, self._batches, self._write, _caption)
 
-    def _batch(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
-        texts = generate(
-            self._loaded,
-            self._prompts(requests),
-            [request.temperature for request in requests],
-            [request.seed for request in requests],
-            requests[0].max_new_tokens,
-        )
-        return [_caption(text) for text in texts]
+    def _write(self, requests: Sequence[CaptionRequest]) -> list[Written]:
+        draws = [Draw(each.temperature, each.seed, each.max_new_tokens) for each in requests]
+        return generate(self._loaded, self._prompts(requests), draws)
 
     def _prompts(self, requests: Sequence[CaptionRequest]) -> Any:
         loaded = self._loaded
@@ -112,16 +123,33 @@ def _with_image(request: CaptionRequest) -> list[dict[str, Any]]:
     return [*before, {"role": last["role"], "content": content}]
 
 
-def _caption(text: str) -> str | Failure:
+def _caption(request: CaptionRequest, text: str) -> str | Failure:
     said = text.rpartition("</think>")[2].strip()
     return said or Failure("the captioner said nothing")
-
-
-def _limit(request: CaptionRequest) -> int:
-    return request.max_new_tokens
 
 
 def _length(request: CaptionRequest) -> int:
     # Larger pictures make longer prompts in most models; alike ones share a batch.
     height, width = request.image_rgb.shape[:2]
     return int(height * width) + sum(len(message["content"]) for message in request.messages)
+
+
+def seen_size_wh(size_wh: tuple[int, int], image_processor: Any) -> tuple[int, int]:
+    """The size to which a processor of Qwen2-VL's kind brings an image: both sides multiples of
+    its patches, and the area within its limits. Other processors: `size_wh`.
+
+    Boxes in pixels refer to it.
+    """
+    merge, size = getattr(image_processor, "merge_size", None), image_processor.size
+    if merge is None or not getattr(size, "longest_edge", None):
+        return size_wh
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    height, width = smart_resize(
+        size_wh[1],
+        size_wh[0],
+        factor=image_processor.patch_size * merge,
+        min_pixels=size.shortest_edge,
+        max_pixels=size.longest_edge,
+    )
+    return int(width), int(height)

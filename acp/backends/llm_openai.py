@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field
 
 from acp.backends.base import LLM, CompletionRequest
-from acp.backends.models.json_answers import checked, in_object
+from acp.backends.models.generation import checked
 from acp.backends.models.openai_client import OpenAIOptions, Served
 from acp.core.types import Failure
 
@@ -32,7 +34,7 @@ class OpenAILLM(Served, LLM):
         return self._client.chat_all(requests, self._one)
 
     def _one(self, request: CompletionRequest) -> str | Failure:
-        wrapped, schema = in_object(request.json_schema)
+        schema = in_object(request.json_schema)
         own = request.temperature
         return self._client.chat(
             [dict(message) for message in request.messages],
@@ -43,5 +45,28 @@ class OpenAILLM(Served, LLM):
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": schema, "strict": True},
             },
-            read=lambda text: checked(text, schema, wrapped),
+            read=lambda text: _read(text, schema, wrapped=schema is not request.json_schema),
         )
+
+
+def in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema whose root is an object, which servers insist on; others become its "answer".
+
+    >>> in_object({"type": "integer"})["required"]
+    ['answer']
+    """
+    if schema.get("type") == "object":
+        return schema
+    return {
+        "type": "object",
+        "properties": {"answer": dict(schema)},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+
+
+def _read(text: str, schema: Mapping[str, Any], wrapped: bool) -> str | Failure:
+    answer = checked(text, schema)
+    if isinstance(answer, Failure) or not wrapped:
+        return answer
+    return json.dumps(json.loads(answer)["answer"])

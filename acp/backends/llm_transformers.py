@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from acp.backends.base import LLM, CompletionRequest
+from acp.backends.base import LLM, BackendOptions, CompletionRequest
 from acp.backends.models.batches import Batches
-from acp.backends.models.json_answers import checked
-from acp.backends.models.local_generation import chats, generate, in_batches, stop_tokens
+from acp.backends.models.generation import (
+    Draw,
+    Grammars,
+    Written,
+    chats,
+    checked,
+    generate,
+    in_batches,
+)
 from acp.backends.models.local_models import (
     MEND,
     OUT_OF_MEMORY,
@@ -28,9 +33,6 @@ from acp.backends.models.local_models import (
 )
 from acp.core.errors import Missing
 from acp.core.types import Failure, ModelInfo
-
-GRAMMAR_BYTES = 256 * 2**20
-"""Most memory of compiled grammars that are kept between batches."""
 
 
 class TransformersOptions(TextModelOptions):
@@ -50,21 +52,17 @@ class TransformersLLM(LLM):
 
     name = "transformers"
     summary = "local language model with transformers, every answer constrained to its JSON schema"
-    modules: ClassVar[Mapping[str, str]] = {
-        "accelerate": MEND,
-        "torch": MEND,
-        "transformers": MEND,
-        "xgrammar": MEND,
-    }
+    modules: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("accelerate", "torch", "transformers", "xgrammar"), MEND
+    )
     speed_only = SPEED_ONLY
     chunk = 256
-    options_type = TransformersLLMOptions
-    options: TransformersLLMOptions
+    options_type: ClassVar[type[BackendOptions]] = TransformersLLMOptions
+    options: Any
 
-    def __init__(self, options: TransformersLLMOptions | None = None) -> None:
+    def __init__(self, options: Any = None) -> None:
         super().__init__(options)
-        who = "language model 'transformers'"
-        self._batches = Batches(self.options.batch_size, who, OUT_OF_MEMORY)
+        self._batches = Batches(self.options.batch_size, self._who, OUT_OF_MEMORY)
 
     def missing(self) -> list[Missing]:
         packed = self.options.gguf_file and importlib.util.find_spec("gguf") is None
@@ -79,30 +77,38 @@ class TransformersLLM(LLM):
     def info(self) -> ModelInfo:
         return model_info(self.options)
 
+    @property
+    def _who(self) -> str:
+        return f"language model {self.name!r}"
+
+    def _saved(self) -> TextModelOptions:
+        """Where the model is, and how it is loaded."""
+        saved: TextModelOptions = self.options
+        return saved
+
     @cached_property
     def _loaded(self) -> LocalModel:
-        return load_model(self.options, "language model 'transformers'", images=False)
+        return load_model(self._saved(), self._who, images=False)
 
     @cached_property
     def _grammars(self) -> Grammars:
         return Grammars(self._loaded)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
-        return in_batches(requests, _limit, _length, self._batches, self._batch)
+        return in_batches(requests, _length, self._batches, self._write, _whole)
 
-    def _batch(self, requests: Sequence[CompletionRequest]) -> list[str | Failure]:
-        limit = requests[0].max_new_tokens
-        wanted = [request.temperature for request in requests]
-        texts = generate(
+    def _write(self, requests: Sequence[CompletionRequest]) -> list[Written]:
+        return generate(
             self._loaded,
             self._prompts(requests),
-            [self.options.temperature if each is None else each for each in wanted],
-            [request.seed for request in requests],
-            limit,
-            [self._grammars.processor([request.json_schema for request in requests])],
+            [self._draw(request) for request in requests],
+            self._grammars.processor([request.json_schema for request in requests]),
         )
-        schemas = [request.json_schema for request in requests]
-        return [_whole(text, each, limit) for text, each in zip(texts, schemas, strict=True)]
+
+    def _draw(self, request: CompletionRequest) -> Draw:
+        wanted = request.temperature
+        temperature = self.options.temperature if wanted is None else wanted
+        return Draw(temperature, request.seed, request.max_new_tokens)
 
     def _prompts(self, requests: Sequence[CompletionRequest]) -> Any:
         loaded = self._loaded
@@ -118,52 +124,12 @@ class TransformersLLM(LLM):
         )
 
 
-class Grammars:
-    """Schemas compiled for a model's tokens, those of a batch side by side.
-
-    A scene's schema can take 14 MB: what is kept for later ones is bounded.
-    """
-
-    def __init__(self, loaded: LocalModel) -> None:
-        import xgrammar
-
-        info = xgrammar.TokenizerInfo.from_huggingface(
-            loaded.tokenizer, vocab_size=loaded.vocabulary, stop_token_ids=stop_tokens(loaded)
-        )
-        self._threads = min(8, os.cpu_count() or 1)
-        self._compiler = xgrammar.GrammarCompiler(
-            info, max_threads=self._threads, cache_limit_bytes=GRAMMAR_BYTES
-        )
-
-    def processor(self, schemas: Sequence[Mapping[str, Any]]) -> Any:
-        """A logits processor for one batch; it cannot be used twice."""
-        from xgrammar.contrib.hf import LogitsProcessor
-
-        return LogitsProcessor(self.compiled([json.dumps(schema) for schema in schemas]))
-
-    def compiled(self, schemas: Sequence[str]) -> list[Any]:
-        """A grammar for each schema in JSON; the same one for the same schema."""
-        distinct = [*dict.fromkeys(schemas)]
-        # The first alone: it takes long, and brings most of what the others are made of.
-        done = dict(zip(distinct[:1], map(self._compile, distinct[:1]), strict=True))
-        with ThreadPoolExecutor(self._threads) as pool:
-            done |= zip(distinct[1:], pool.map(self._compile, distinct[1:]), strict=True)
-        return [done[schema] for schema in schemas]
-
-    def _compile(self, schema: str) -> Any:
-        return self._compiler.compile_json_schema(schema, any_whitespace=False)
-
-
-def _whole(text: str, schema: Mapping[str, Any], limit: int) -> str | Failure:
+def _whole(request: CompletionRequest, text: str) -> str | Failure:
     try:
         json.loads(text)
     except ValueError:
-        return Failure(f"no complete answer within {limit} tokens")
-    return checked(text, schema)
-
-
-def _limit(request: CompletionRequest) -> int:
-    return request.max_new_tokens
+        return Failure(f"no complete answer within {request.max_new_tokens} tokens")
+    return checked(text, request.json_schema)
 
 
 def _length(request: CompletionRequest) -> int:

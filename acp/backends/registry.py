@@ -54,12 +54,12 @@ BACKENDS: dict[str, dict[str, str]] = {
         "random": "acp.backends.score_random:Random",
     },
     "captioner": {
-        "embedded": "acp.backends.captioner_embedded:EmbeddedCaptioner",
+        "embedded": "acp.backends.score_embedded:EmbeddedCaptioner",
         "openai": "acp.backends.captioner_openai:OpenAICaptioner",
         "transformers": "acp.backends.captioner_transformers:TransformersCaptioner",
     },
     "judge": {
-        "embedded": "acp.backends.judge_embedded:EmbeddedJudge",
+        "embedded": "acp.backends.score_embedded:EmbeddedJudge",
         "smollm2": "acp.backends.judge_llm:SmolLM2Judge",
         "openai": "acp.backends.judge_llm:OpenAIJudge",
         "transformers": "acp.backends.judge_llm:TransformersJudge",

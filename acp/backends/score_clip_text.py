@@ -9,13 +9,12 @@ from typing import Annotated, Any, cast
 from pydantic import Field
 
 from acp.backends.base import BackendOptions, Captioner, ScoreRequest
-from acp.backends.judge_embedded import EmbeddedJudge
 from acp.backends.models.composite import Composite, image_request
-from acp.backends.models.dual_encoder import DualEncoder, DualEncoderOptions, cosine_score
 from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_version
 from acp.backends.models.local_models import model_info
 from acp.backends.registry import OptionsOf, make_backend
-from acp.backends.score_clip import Clip
+from acp.backends.score_clip import Clip, DualEncoder, DualEncoderOptions, cosine_score
+from acp.backends.score_embedded import EmbeddedJudge
 from acp.clis.image import JudgedBy, assemble, caption_questions, plan_questions
 from acp.clis.questions import ClisISettings, Prompts, Question
 from acp.core.cache import AnswerCache

@@ -1,22 +1,35 @@
-"""Masks by SAM 2 or SAM, prompted with the boxes of the layout (transformers, no torchvision)."""
+"""Masks by SAM 2 or SAM, prompted with the boxes of the layout, through transformers.
+
+Masks are kept to their boxes, and no pixel is given twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from acp.backends.base import Segmenter, SegmentRequest
 from acp.backends.models.batches import Batches
-from acp.backends.models.local_models import MEND, SPEED_ONLY, LocalModelOptions, model_info
-from acp.backends.models.sam_masks import instances_of
-from acp.backends.models.sam_models import Sam, load_sam
-from acp.core.types import Failure, Instances, ModelInfo
+from acp.backends.models.local_models import (
+    MEND,
+    OUT_OF_MEMORY,
+    SPEED_ONLY,
+    LocalModelOptions,
+    model_info,
+)
+from acp.backends.models.sam import Sam, load_sam
+from acp.core.boxes import masks_to_xywh_px, xywh_to_xyxy
+from acp.core.types import Failure, FloatArray, Instances, MaskArray, ModelInfo
 
-OUT_OF_MEMORY = "use a smaller model, or `residency: one` in the recipe"
+NO_AREA = "the box has no area in the image"
+NO_MASK = "its box holds no mask"
+TAKEN = "its mask belongs to other objects altogether"
+_GIVES_WAY = 1e4
+"""Far above any logit: masks that are not trusted yield to those that are."""
 
 
 class Sam2Options(LocalModelOptions):
@@ -114,7 +127,7 @@ class Sam2Segmenter(Segmenter):
 
 
 class SamSegmenter(Sam2Segmenter):
-    """The same with SAM, as in the paper."""
+    """SAM in place of SAM 2, as in the paper."""
 
     name = "sam"
     summary = "masks by SAM from the boxes of the layout, as in the paper"
@@ -129,3 +142,67 @@ def _problem(request: SegmentRequest) -> str:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         return f"expected boxes of shape (N, 4), got {boxes.shape}"
     return "" if np.isfinite(boxes).all() else "a box is not finite"
+
+
+def instances_of(
+    logits: Any,
+    boxes_xywhn: FloatArray,
+    predicted_iou: FloatArray,
+    *,
+    box_margin: float,
+    min_predicted_iou: float,
+) -> Instances:
+    """Masks where logits are above 0, inside their boxes, each pixel in one mask at most.
+
+    A pixel that several masks claim goes to the one with the highest logit; masks with a
+    predicted IoU below the least one take none from others. `visible` is the share of its own
+    claim that a mask keeps.
+
+    Args:
+        logits: tensor (N, H, W), at the size of the image.
+        boxes_xywhn: (N, 4).
+        predicted_iou: (N,), 0-1.
+        box_margin: by which share of its sides a box is enlarged before masks are cut off at it.
+        min_predicted_iou: masks below carry a reason.
+    """
+    import torch
+
+    height, width = (int(length) for length in logits.shape[1:])
+    near = boxes_to_masks(boxes_xywhn, (width, height), box_margin)
+    claims = (logits > 0) & torch.from_numpy(near).to(logits.device)
+    masks = claims
+    poor = predicted_iou < min_predicted_iou
+    if len(masks) > 1:
+        trust = torch.from_numpy(poor).to(logits.device)[:, None, None] * _GIVES_WAY
+        strength = torch.where(claims, logits - trust, -torch.inf)
+        order = torch.arange(len(claims), device=logits.device)[:, None, None]
+        masks = claims & (strength.argmax(dim=0) == order)
+    claimed = claims.sum(dim=(1, 2)).cpu().numpy()
+    found = masks.cpu().numpy()
+    kept = found.sum(axis=(1, 2))
+    visible = np.divide(kept, claimed, out=np.zeros(len(found)), where=claimed > 0)
+    facts = np.stack([near.any(axis=(1, 2)), claimed > 0, kept > 0, ~poor], axis=1)
+    told = (NO_AREA, NO_MASK, TAKEN, f"predicted IoU below {min_predicted_iou:g}")
+    reasons = tuple("" if row.all() else told[int(row.argmin())] for row in facts)
+    boxes_px = masks_to_xywh_px(found)
+    return Instances(found, boxes_px, visible.astype(np.float32), predicted_iou, reasons)
+
+
+def boxes_to_masks(boxes_xywhn: FloatArray, size_wh: tuple[int, int], margin: float) -> MaskArray:
+    """The pixels (N, H, W) that boxes touch, once enlarged by `margin` of their sides at each end.
+
+    >>> boxes_to_masks(np.array([[0.25, 0.5, 0.5, 0.5]]), (4, 2), 0.0).astype(int).tolist()
+    [[[0, 0, 0, 0], [0, 1, 1, 0]]]
+    """
+    width, height = size_wh
+    corners = xywh_to_xyxy(boxes_xywhn.astype(np.float64)).clip(0, 1)
+    sides = np.diff(corners.reshape(-1, 2, 2), axis=1)[:, 0]
+    grown = (corners + np.hstack([-sides, sides]) * margin) * (width, height, width, height)
+    # A hair less than a pixel, so that rounding of a box of whole pixels adds no row.
+    low = np.minimum(np.floor(grown[:, :2] + 1e-3), (width - 1, height - 1))
+    high = np.maximum(np.ceil(grown[:, 2:] - 1e-3), low + 1)
+    found = np.zeros((len(corners), height, width), dtype=np.bool_)
+    for mask, (left, top), (right, bottom), side in zip(found, low, high, sides, strict=True):
+        if (side > 0).all():
+            mask[max(0, int(top)) : int(bottom), max(0, int(left)) : int(right)] = True
+    return found

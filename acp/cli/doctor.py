@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -9,9 +10,8 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 
-from acp.backends.models.torchvision import mend_command, torchvision
 from acp.backends.registry import BACKENDS, backend_class, backend_names
-from acp.core.errors import AcpError
+from acp.core.errors import AcpError, one_line
 from acp.core.files import acp_home
 from acp.core.version import __version__
 
@@ -91,14 +91,18 @@ def _version(package: str) -> str:
 
 
 def _torchvision() -> str:
-    if importlib.util.find_spec("torch") is None:
-        return _version("torchvision")
-    found = torchvision()
-    if found.works:
-        return found.version
-    if not found.version:
-        return "not installed; images are then prepared by Pillow"
-    return f"{found.version} cannot be imported, and is left out; to mend it: {mend_command()}"
+    """Its version, or why it cannot be imported: mostly, that it was built for another torch."""
+    version = _version("torchvision")
+    if importlib.util.find_spec("torchvision") is None or importlib.util.find_spec("torch") is None:
+        return version
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # a wrong build fails in many ways, which all mean the same here
+        return (
+            f"{version} does not fit torch {_version('torch')} ({one_line(error, 80)}): install "
+            "the one from where that torch came, torchvision 0.(N + 15) for torch 2.N"
+        )
+    return version
 
 
 def _accelerator() -> str:

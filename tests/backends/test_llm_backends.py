@@ -12,8 +12,8 @@ import pytest
 
 from acp.backends.base import CompletionRequest
 from acp.backends.llm_openai import OpenAILLM, OpenAILLMOptions
-from acp.backends.llm_transformers import GRAMMAR_BYTES, TransformersLLM, TransformersLLMOptions
-from acp.backends.models.json_answers import checked
+from acp.backends.llm_transformers import TransformersLLM, TransformersLLMOptions
+from acp.backends.models.generation import GRAMMAR_BYTES, checked
 from acp.backends.models.torch_tools import torch_threads
 from acp.backends.registry import make_backend
 from acp.clis.priors import default_priors

@@ -18,7 +18,7 @@ from acp.backends.base import CaptionRequest, CompletionRequest, JudgeRequest
 from acp.backends.captioner_openai import OpenAICaptioner, OpenAICaptionerOptions
 from acp.backends.judge_llm import OpenAIJudge
 from acp.backends.llm_openai import OpenAILLM, OpenAILLMOptions
-from acp.backends.models.threads import in_threads
+from acp.backends.models.openai_client import in_threads
 from acp.backends.registry import make_backend
 from acp.core.errors import AcpError
 from acp.core.types import Failure

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from acp.backends.base import Segmenter, SegmentRequest
-from acp.backends.models.sam_masks import NO_AREA, NO_MASK, TAKEN, boxes_to_masks, instances_of
-from acp.backends.models.sam_pictures import Pictures
+from acp.backends.models.sam import Pictures
 from acp.backends.registry import make_backend
+from acp.backends.segment_sam import NO_AREA, NO_MASK, TAKEN, boxes_to_masks, instances_of
 from acp.core.boxes import as_boxes, masks_to_xywh_px, xywh_to_xyxy
 from acp.core.errors import AcpError
 from acp.core.types import Failure, Instances, ModelInfo, Rendering

@@ -13,11 +13,18 @@ from PIL import Image
 
 from acp.backends.base import ScoreRequest
 from acp.backends.cutpaste.assets import asset_dir
+from acp.backends.models.efficientnet import (
+    CLASSES,
+    class_names,
+    evidence,
+    knowable,
+    members,
+    probabilities,
+)
 from acp.backends.models.embedding import SentenceEmbedder
-from acp.backends.models.imagenet import CLASSES, class_names, evidence, members, probabilities
 from acp.backends.models.torch_tools import torch_threads
 from acp.backends.registry import backend_class
-from acp.backends.score_embedded import Embedded, crop_xyxy, instance_score, knowable, views_xyxy
+from acp.backends.score_embedded import Embedded, crop_xyxy, instance_score, views_xyxy
 from acp.core.errors import AcpError
 from acp.core.types import Failure, FloatArray, ImageArray, ImageScores, SceneGraph, SceneObject
 from acp.core.vocabulary import categories

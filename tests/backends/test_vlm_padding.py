@@ -1,4 +1,4 @@
-"""Captions by the real architectures, tiny and random: batches, boxes, and no torchvision."""
+"""Captions by the real architectures, tiny and random: batches and boxes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 
 from acp.backends.base import CaptionRequest
-from acp.backends.captioner_embedded import EmbeddedCaptioner
-from acp.backends.captioner_transformers import TransformersCaptioner
+from acp.backends.captioner_transformers import CONVENTIONS, TransformersCaptioner
 from acp.backends.judge_llm import TransformersJudge
-from acp.backends.models.box_conventions import CONVENTIONS
+from acp.backends.score_embedded import EmbeddedCaptioner
 from acp.clis.image import ImageRequest, plan_questions
 from acp.clis.questions import ClisISettings, Prompts
 from support.tiny_models import save_llm, save_vlm
@@ -27,7 +26,7 @@ from support.tiny_vision import (
     save_qwen3_vl,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "without_videos")
 
 RNG = np.random.default_rng(0)
 IMAGES = [

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from acp.backends.base import ScoreRequest
-from acp.backends.captioner_embedded import EmbeddedCaptioner
 from acp.backends.captioner_openai import OpenAICaptioner, OpenAICaptionerOptions
-from acp.backends.judge_embedded import EmbeddedJudge
 from acp.backends.judge_llm import OpenAIJudge
 from acp.backends.registry import make_backend
 from acp.backends.score_clip_text import ClipText
 from acp.backends.score_clis import Clis
+from acp.backends.score_embedded import EmbeddedCaptioner, EmbeddedJudge
 from acp.backends.score_random import Random
 from acp.clis.image import (
     ClisISettings,

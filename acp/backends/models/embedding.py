@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.core.errors import MissingRequirementError
 from acp.core.files import acp_home
 from acp.core.types import FloatArray
@@ -62,7 +61,6 @@ class SentenceEmbedder:
         folder = package_folder(MODULE)
         if folder is None:
             raise MissingRequirementError(f"sentence embeddings need {PACKAGE!r}; run: {MEND}")
-        hide_broken_torchvision()
         from transformers import AutoModel, AutoTokenizer
 
         with no_progress_bars():

@@ -19,9 +19,7 @@ from acp.backends.models.local_models import (
     telling,
     where_is,
 )
-from acp.backends.models.processors import _VIDEO, _without_videos
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import torchvision
 from acp.core.errors import AcpError, reason_of
 from acp.core.types import ModelInfo
 
@@ -141,7 +139,6 @@ def _how_to_load(
 ) -> dict[str, Any]:
     import torch
 
-    spec.type_hint = _without_torchvision(spec.type_hint)
     how: dict[str, Any] = {}
     if issubclass(spec.type_hint, torch.nn.Module):
         how = {"use_safetensors": True, "dtype": torch_dtype(options.dtype) or torch.bfloat16}
@@ -158,17 +155,6 @@ def _how_to_load(
         # The index says nothing of revisions: without this, the newest would be taken.
         how |= {"pretrained_model_name_or_path": options.model, "revision": info.revision}
     return how
-
-
-def _without_torchvision(kind: Any) -> Any:
-    """The class of a processor without its part for videos, where that could not be had."""
-    from transformers import AutoProcessor, ProcessorMixin, Qwen3VLProcessor
-
-    if torchvision().works:
-        return kind
-    kind = Qwen3VLProcessor if kind is AutoProcessor else kind
-    reads_videos = issubclass(kind, ProcessorMixin) and _VIDEO in kind.get_attributes()
-    return _without_videos(kind) if reads_videos else kind
 
 
 def _upsampler_info(options: Flux3Options, info: ModelInfo) -> ModelInfo | None:

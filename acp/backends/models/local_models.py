@@ -20,9 +20,7 @@ from weakref import WeakValueDictionary
 from pydantic import Field, field_validator
 
 from acp.backends.base import BackendOptions
-from acp.backends.models.processors import load_processor
 from acp.backends.models.torch_tools import no_progress_bars
-from acp.backends.models.torchvision import hide_broken_torchvision
 from acp.core.errors import AcpError, one_line
 from acp.core.types import ModelInfo
 
@@ -193,6 +191,11 @@ class LocalModel:
         return int(self.model.config.get_text_config().vocab_size)
 
     @property
+    def longest(self) -> int:
+        """How many tokens a prompt and its answer may have together."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2**31))
+
+    @property
     def template_options(self) -> Mapping[str, Any]:
         """What the chat template is told: thinking is off where it knows of it."""
         sources = (self.tokenizer, self.processor)
@@ -234,17 +237,19 @@ def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalMo
 
 
 def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
-    hide_broken_torchvision()
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForImageTextToText,
-        AutoTokenizer,
-    )
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-
-    where = {**where_is(options, info), **_in_gguf(options)}
+    file = gguf_file(options)
+    where = {**where_is(options, info), **({"gguf_file": file} if file else {})}
     with telling(options, who), no_progress_bars():
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoModelForImageTextToText,
+            AutoTokenizer,
+        )
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        )
+
         config = AutoConfig.from_pretrained(**where)
         # Always in full where it can see: captioner and judge then share it, whoever loads first.
         mapped = getattr(config, "auto_map", None) or {}
@@ -253,8 +258,10 @@ def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:
             or "AutoModelForImageTextToText" in mapped
         )
         kind = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
-        how = {**_unpacked(options), "dtype": options.dtype}
-        if not gguf_file(options):
+        how: dict[str, Any] = {"dtype": options.dtype}
+        if file:
+            how |= _unpacked()
+        else:
             # Straight to the device: ranks that load at the same time need no main memory each.
             how["device_map"] = {"": device_of(options.device)}
         model = kind.from_pretrained(**where, **how)
@@ -267,7 +274,9 @@ def _processor(options: LocalModelOptions, info: ModelInfo, loaded: LocalModel, 
     if not loaded.multimodal:
         raise AcpError(f"{who}: {options.model} takes no images; name an image-text-to-text model")
     with telling(options, who), no_progress_bars():
-        processor = load_processor(where_is(options, info), options.model, who)
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(**where_is(options, info))
     _prepare(processor.tokenizer)
     return processor
 
@@ -279,17 +288,12 @@ def _prepare(tokenizer: Any) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def _in_gguf(options: LocalModelOptions) -> dict[str, str]:
-    file = gguf_file(options)
-    return {"gguf_file": file} if file else {}
-
-
-def _unpacked(options: LocalModelOptions) -> dict[str, Any]:
+def _unpacked() -> dict[str, Any]:
     """Never packed weights: answers would depend on whether there are kernels for them."""
     import transformers
 
     config = getattr(transformers, "GgufConfig", None)  # where it is absent, nothing stays packed
-    return {"quantization_config": config(dequantize=True)} if config and gguf_file(options) else {}
+    return {"quantization_config": config(dequantize=True)} if config else {}
 
 
 def where_is(options: LocalModelOptions, info: ModelInfo) -> dict[str, Any]:
@@ -353,4 +357,6 @@ def _hint_of(reason: str) -> str:
     """What mends it, where the reason alone says so."""
     if "deserializing header" in reason or "Unable to load weights from checkpoint" in reason:
         return "a file of its weights is incomplete or damaged: fetch it again"
+    if "torchvision" in reason.lower():
+        return "install the torchvision that was built for this torch; `acp doctor` says more"
     return ""

@@ -14,13 +14,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from multiprocessing.pool import ThreadPool
 from typing import Any, ClassVar, Literal, TypeVar
 
 from PIL import Image
 from pydantic import Field, field_validator
 
 from acp.backends.base import Backend, BackendOptions
-from acp.backends.models.threads import in_threads
 from acp.core.cache import AnswerCache, answer_key
 from acp.core.errors import AcpError, MissingRequirementError, one_line
 from acp.core.types import Failure, ImageArray, ModelInfo
@@ -161,8 +161,9 @@ class ChatClient:
 
     def chat_all(self, requests: Sequence[R], ask: Callable[[R], A]) -> list[A]:
         """`ask` of each request, several at once, in order; the first AcpError ends all."""
-        if requests:
-            _ = self.served_model  # once, and not by every thread
+        if not requests:
+            return []
+        _ = self.served_model  # once, and not by every thread
         return in_threads(requests, ask, self._options.concurrency)
 
     def _key(self, body: Mapping[str, Any], max_tokens: int) -> str:
@@ -270,6 +271,20 @@ def _text(answer: Any) -> str | Failure:
     if not before and after.lstrip().startswith("<think>"):
         return Failure("the server answered without text after its thoughts")
     return after.strip() or Failure("the server answered without text")
+
+
+def in_threads(requests: Sequence[R], ask: Callable[[R], A], most: int) -> list[A]:
+    """`ask` of each request, at most `most` at once, in order; the first exception ends all.
+
+    An interrupt ends it too, whatever the threads wait for: they end with the process.
+
+    >>> in_threads([1, 2, 3], lambda number: number * 2, most=2)
+    [2, 4, 6]
+    """
+    with ThreadPool(min(most, len(requests))) as pool:
+        numbered = pool.imap_unordered(lambda each: (each[0], ask(each[1])), enumerate(requests))
+        answers = dict(numbered)
+    return [answers[place] for place in range(len(requests))]
 
 
 class Served(Backend):
