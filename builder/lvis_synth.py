@@ -31,6 +31,9 @@ SHARD_BYTES = 400_000_000
 """A file is full once it holds more than this: with its last row group at most 500 MB."""
 
 
+VERSION = datasets.Version(f"{ROWS_VERSION}.0.0")
+
+
 @dataclass
 class LvisSynthConfig(datasets.BuilderConfig):
     """What to build, and where its work lies.
@@ -38,6 +41,7 @@ class LvisSynthConfig(datasets.BuilderConfig):
     `recipe` is a recipe's name or path; `overrides` are `key=value` strings.
     """
 
+    version: datasets.Version = VERSION
     recipe: str = "demo"
     overrides: tuple[str, ...] = ()
     work_dir: str = "build/acp/lvis-synth.work"
@@ -53,7 +57,7 @@ class LvisSynth(datasets.ArrowBasedBuilder):
             of `datasets` takes, such as `cache_dir`.
     """
 
-    VERSION = datasets.Version(f"{ROWS_VERSION}.0.0")
+    VERSION = VERSION
     BUILDER_CONFIG_CLASS = LvisSynthConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that `datasets` expects
         LvisSynthConfig(name="curated", description="the picked images with their used objects"),

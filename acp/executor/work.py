@@ -246,13 +246,14 @@ def make_missing(
     while left := [each for each in left if not build.marker(each) and failures(each) < TRIES]:
         free = (shard for shard in left if claims.take(shard.folder / CLAIM))
         block = [*islice(free, build.pipeline.block)]
+        if not block:
+            time.sleep(POLL_SECONDS)
+            continue
         # Another worker may have finished one between the look at its marker and the claim.
         build.make([shard for shard in block if not build.marker(shard)], advance_of)
         for shard in block:
             claims.drop(shard.folder / CLAIM)
         left.sort(key=lambda shard: shard in block)  # what failed is tried again last
-        if not block:
-            time.sleep(POLL_SECONDS)
     raise_failed(build)
 
 

@@ -20,9 +20,10 @@ from acp.builder.release import work_folder
 from acp.cli.build import build_recipe
 from acp.core.errors import AcpError
 from acp.executor.build import ROWS_VERSION
-from acp.executor.rows import CONFIGS
+from acp.executor.rows import CONFIGS, features
 from acp.pipeline.recipe import Recipe, load_recipe
 from support.digests import digests
+from support.loading import rows_of
 
 ACP = [sys.executable, "-m", "acp"]
 
@@ -208,7 +209,7 @@ def test_a_build_without_a_single_pick_says_so_and_keeps_everything(tmp_path: Pa
 def test_the_receipt_names_the_build(built: Path) -> None:
     receipt = json.loads((built / ".acp.json").read_text(encoding="utf-8"))
     assert receipt["scenes"] == 4
-    provenance = load_dataset(str(built), split="train")["provenance"]
+    provenance = [row["provenance"] for row in rows_of(built, "raw", "provenance")]
     assert {row["fingerprint"] for row in provenance} == {receipt["fingerprint"]}
 
 
@@ -219,18 +220,28 @@ def test_the_builder_class_alone_gives_the_same_rows(
     work = tmp_path / "work"
     shutil.copytree(work_folder(built), work)
     shutil.rmtree(work / "shards" / "00002")  # it makes what is missing
-    builder = LvisSynth(
-        config,
-        recipe="tiny",
-        overrides=("scenes=4",),
-        work_dir=str(work),
-        cache_dir=str(tmp_path / "cache"),
-    )
-    builder.download_and_prepare(num_proc=2)
-    made = builder.as_dataset(split="train").with_format("arrow")
-    published = load_dataset(str(built), config, split="train").with_format("arrow")
-    assert made.features == published.features
-    assert made[:] == published[:]
+    settings = {"overrides": ("scenes=4",), "work_dir": str(work)}
+    builder = LvisSynth(config, recipe="tiny", cache_dir=str(tmp_path / "cache"), **settings)
+    builder.download_and_prepare()
+    made = builder.as_dataset(split="train")
+    assert made.features == features(config)
+    assert made.with_format("arrow")[:].to_pylist() == rows_of(built, config)
+
+
+READ = """
+import sys
+from acp.builder.lvis_synth import LvisSynth
+builder = LvisSynth("raw", recipe="tiny", overrides=("scenes=4",), work_dir=sys.argv[1])
+builder.download_and_prepare(sys.argv[2] + "/raw", file_format="parquet", num_proc=2)
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_may_read_the_shards(built: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", READ, str(work_folder(built)), str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert len([*tmp_path.glob("raw/*.parquet")]) == 2
+    assert rows_of(tmp_path, "raw") == rows_of(built, "raw")
 
 
 def test_the_first_argument_of_the_builder_is_its_configuration() -> None:

@@ -23,6 +23,7 @@ def answer_of(hub: Hub, code: str, cache: Path) -> Any:
 
 def rows_of(folder: Path, config: str, *columns: str) -> list[dict[str, Any]]:
     tables = [
-        pq.read_table(path, columns=[*columns]) for path in sorted((folder / config).iterdir())
+        pq.read_table(path, columns=[*columns] or None)
+        for path in sorted((folder / config).glob("*.parquet"))
     ]
     return [row for table in tables for row in table.to_pylist()]
