@@ -3,14 +3,59 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import typer
+
+from acp.builder.release import make_data_set
+from acp.cli.options import SetOption, Stopped, tell
 from acp.core.errors import AcpError
+from acp.dataset.card.statistics import read_statistics
 from acp.executor.build import Build
 from acp.executor.work import Rank, end_with_parent
 from acp.pipeline.recipe import Recipe, load_recipe
+
+
+def build(
+    recipe: Annotated[str, typer.Argument(help="Name or path of a recipe.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set. [default: build/<data_set>]"),
+    ] = None,
+    overrides: SetOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Make only the first N scenes; later builds go on from there."),
+    ] = None,
+    nproc: Annotated[
+        str | None,
+        typer.Option(
+            "--nproc",
+            "-n",  # torchrun takes any --nproc for its own, and says so
+            metavar="N|auto",
+            help="Processes that share the shards; auto: one a GPU, or a core. 1 if none.",
+        ),
+    ] = None,
+) -> None:
+    """Make a data set, or go on with one that was interrupted."""
+    try:
+        for line in build_data_set(recipe, out, overrides or [], limit, _processes(nproc)):
+            typer.echo(line)
+    except Stopped as stopped:
+        if Rank.of_environment().rank == 0:  # the only one that speaks
+            tell("stopped; what is finished is kept, the same command goes on")
+        sys.exit(stopped.exit_code)
+
+
+def _processes(nproc: str | None) -> int | Literal["auto"] | None:
+    if nproc is None or nproc == "auto":
+        return nproc  # type: ignore[return-value]
+    if not nproc.isdecimal() or not int(nproc):
+        raise AcpError(f"--nproc: expected a number from 1 up, or auto, got {nproc!r}")
+    return int(nproc)
 
 
 def build_data_set(
@@ -54,8 +99,6 @@ def build_recipe(
     from datasets.utils import disable_progress_bars
     from datasets.utils.logging import set_verbosity_error
 
-    from acp.builder.release import make_data_set
-
     disable_progress_bars()
     set_verbosity_error()
     build, notes = make_data_set(recipe, out, num_processes)
@@ -67,8 +110,6 @@ def build_recipe(
 
 def summary(build: Build, out: Path) -> Iterator[str]:
     """Scenes, candidates, kept, rejected by reason, seconds by stage, and how to load it."""
-    from acp.dataset.card.statistics import read_statistics
-
     statistics = read_statistics(out)
     counts, (seconds, peaks) = statistics.counts(), build.measures()
     yield f"scenes      {counts['scenes']} ({counts['scenes rejected']} rejected)"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from acp.core.errors import AcpError
-
-if TYPE_CHECKING:
-    from acp.dataset.receipt import Receipt
+from acp.core.files import sha256
+from acp.dataset.card import CARD, render_card
+from acp.dataset.card.markdown import as_page
+from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, write_receipt
+from acp.hub.target import Target
+from acp.pipeline.recipe import load_recipe
 
 
 def card(
@@ -24,11 +27,6 @@ def card(
     ] = None,
 ) -> None:
     """Show the card of a data set: what it holds, how it was made, where it fails."""
-    from acp.dataset.card import CARD, render_card
-    from acp.dataset.card.markdown import as_page
-    from acp.hub.target import Target
-    from acp.pipeline.recipe import load_recipe
-
     if out is not None and out.suffix.lower() not in {".md", ".html"}:
         raise AcpError(f"--out {out}: a card is a .md or a .html")
     if repo is not None:
@@ -51,16 +49,11 @@ def _sign(folder: Path, receipt: Receipt) -> None:
     """The receipt knows the card that is there now, so that acp check takes it for ours."""
     from dataclasses import replace
 
-    from acp.core.files import sha256
-    from acp.dataset.card import CARD
-    from acp.dataset.receipt import write_receipt
-
     sums = {**receipt.sha256, CARD: sha256(folder / CARD)}
     write_receipt(folder, replace(receipt, sha256=sums))
 
 
 def _receipt(folder: Path) -> Receipt:
-    from acp.dataset.receipt import RECEIPT, read_receipt
 
     if not folder.is_dir():
         raise AcpError(f"{folder}: no such folder; give the one that acp build --out wrote")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from acp.core.errors import shown
 from acp.core.progress import Advance, silent
-
-if TYPE_CHECKING:
-    from acp.dataset.check import Report
+from acp.dataset.check import Report, check_data_set
+from acp.dataset.check.schema import named_columns
+from acp.executor.progress import terminal
 
 
 def check(
@@ -38,10 +38,6 @@ def check(
     ] = None,
 ) -> None:
     """Check that a data set, ours or not, is whole and means what it says."""
-    from acp.dataset.check import check_data_set
-    from acp.dataset.check.schema import named_columns
-    from acp.executor.progress import terminal
-
     device = terminal()
     with bar(device) as progress:
         report = check_data_set(

@@ -10,6 +10,8 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 
+import typer
+
 from acp.backends.registry import BACKENDS, backend_class, backend_names
 from acp.core.errors import AcpError, one_line
 from acp.core.files import acp_home
@@ -38,6 +40,12 @@ COMMANDS = {
     "metrics/clis/app.py": ("gradio",),
 }
 """What some commands need besides backends; each is a package of an extra."""
+
+
+def doctor() -> None:
+    """What is installed, which backends can run here, what is missing and how to get it."""
+    for line in report():
+        typer.echo(line)
 
 
 def report() -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import acp
-from acp.cli.pushing import (
+from acp.cli.options import (
     DryRunOption,
     PrivateOption,
     ProposalOption,
@@ -20,6 +20,9 @@ from acp.cli.pushing import (
     tell,
 )
 from acp.core.errors import AcpError
+from acp.hub.errors import guard_output
+from acp.hub.metric_space import push_metric
+from acp.hub.target import Target
 
 app = typer.Typer(help="CLIS as a module of `evaluate`.", no_args_is_help=True)
 
@@ -47,10 +50,6 @@ def push(
     verbose: VerboseOption = False,
 ) -> None:
     """Put the metric on the Hub as a Space: a page to try it, and `evaluate.load("OWNER/clis")`."""
-    from acp.hub.errors import guard_output
-    from acp.hub.metric_space import push_metric
-    from acp.hub.target import Target
-
     guard_output(requests=verbose)
     target = Target(repo, "space", revision, tag, private, create_pr)
     done = push_metric(metric_folder(), target, dry_run=dry_run, tell=tell)

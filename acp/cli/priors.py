@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from acp.annotations.build import FORMATS, BuildOptions, build_priors
+from acp.annotations.reading import Notify
+from acp.annotations.showing import lines, look_up, open_priors
+from acp.backends.base import LLM
+from acp.backends.registry import make_backend
 from acp.core.errors import AcpError, did_you_mean
-
-if TYPE_CHECKING:
-    from acp.annotations.reading import Notify
-    from acp.backends.base import LLM
+from acp.dataset.pictures import check_picture, draw_references
+from acp.executor.progress import terminal
 
 app = typer.Typer(help="Priors: real layouts that CLIS-L compares with.", no_args_is_help=True)
 
@@ -45,9 +48,6 @@ def build(
     nproc: Annotated[int, typer.Option(min=1, help="Processes that parse captions.")] = 2,
 ) -> None:
     """Make a priors file of COCO, LVIS, Visual Genome or plain relation files."""
-    from acp.annotations.build import FORMATS, BuildOptions, build_priors
-    from acp.executor.progress import terminal
-
     _check("--from", file_format, tuple(FORMATS))
     _check("--captions-by", captions_by, CAPTIONS_BY)
     options = BuildOptions(
@@ -82,9 +82,6 @@ def show(
     ),
 ) -> None:
     """How many real layouts there are of a relation, and a picture of them."""
-    from acp.annotations.showing import lines, look_up, open_priors
-    from acp.dataset.pictures import check_picture, draw_references
-
     check_picture(out)
     shown = look_up(open_priors(priors), (subject, predicate, object_))
     for line in lines(shown):
@@ -95,8 +92,6 @@ def show(
 
 def _language_model(name: str, overrides: list[str]) -> LLM:
     import yaml
-
-    from acp.backends.registry import make_backend
 
     options: dict[str, Any] = {}
     for override in overrides:

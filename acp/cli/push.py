@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from acp.cli.pushing import (
+from acp.cli.check import bar, cores, printed
+from acp.cli.options import (
     DryRunOption,
     PrivateOption,
     ProposalOption,
@@ -18,6 +19,11 @@ from acp.cli.pushing import (
     tell,
 )
 from acp.core.errors import AcpError
+from acp.dataset.check import check_data_set
+from acp.executor.progress import terminal
+from acp.hub.data_set import push_data_set
+from acp.hub.errors import guard_output
+from acp.hub.target import Target
 
 PROBLEMS = 20
 """Lines for problems of one kind."""
@@ -34,10 +40,6 @@ def push(
     verbose: VerboseOption = False,
 ) -> None:
     """Put a data set on the Hub, in one commit: readers see the old release or the new one."""
-    from acp.hub.data_set import push_data_set
-    from acp.hub.errors import guard_output
-    from acp.hub.target import Target
-
     guard_output(requests=verbose)
     target = Target(repo, "dataset", revision, tag, private, create_pr)
     release, done = push_data_set(
@@ -56,10 +58,6 @@ def push(
 
 def _check(folder: Path) -> None:
     """Read all of the data set as a reader would; raises AcpError if that does not go well."""
-    from acp.cli.check import bar, cores, printed
-    from acp.dataset.check import check_data_set
-    from acp.executor.progress import terminal
-
     tell(f"checking {folder}")
     with bar(terminal()) as progress:
         report = check_data_set(

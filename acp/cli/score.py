@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from acp.backends.scoring import score_options
 from acp.core.errors import AcpError
+from acp.dataset.scored import score_data_set
 
 MOST_REASONS = 8
 
@@ -35,9 +37,6 @@ def score(
 ) -> None:
     """Score every row of a data set with CLIS and write rows and scores as a new one."""
     from datasets.utils import disable_progress_bars
-
-    from acp.backends.scoring import score_options
-    from acp.dataset.scored import score_data_set
 
     disable_progress_bars()
     options = score_options(

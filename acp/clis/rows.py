@@ -477,8 +477,6 @@ def scorer_of(row: Row) -> str:
 
 
 def _images(rows: Sequence[Row]) -> list[Any]:
-    from acp.clis.rows import is_image
-
     images = [row.get("image") for row in rows]
     _demand(all(is_image(image) for image in images if image is not None))
     return images

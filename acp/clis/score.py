@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -284,9 +284,6 @@ def _known(kind: str, name: Any, names: Sequence[str]) -> None:
     if name not in names:
         raise AcpError(f"there is no {kind} {name!r}; {did_you_mean(name, names)}")
 
-
-if TYPE_CHECKING:
-    from acp.clis.score import ScoreOptions
 
 IMAGES_AT_ONCE = 64
 """Asked about together; decoded images are large."""

@@ -1,15 +1,18 @@
-"""What the commands that push have in common: their options, and what they say."""
+"""What several commands have in common: options, and what they say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from acp.hub.publish import Published
+from acp.hub.publish import Published, in_bytes
 
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. render.candidates=2."),
+]
 RevisionOption = Annotated[
     str | None,
     typer.Option("--revision", metavar="BRANCH", help="Branch, made if missing. [default: main]"),
@@ -25,6 +28,14 @@ DryRunOption = Annotated[
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="A line for each request.")]
 
 
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM, under a name that no library takes for its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
 def tell(line: str) -> None:
     """A line on standard error."""
     typer.echo(line, err=True)
@@ -32,8 +43,6 @@ def tell(line: str) -> None:
 
 def outcome(done: Published, how_to_use: list[str]) -> Iterator[str]:
     """What a push did, or would do, in lines."""
-    from acp.hub.publish import in_bytes
-
     at_most = f"{in_bytes(sum(done.changes.to_send.values()))} at most: less what the Hub had"
     if done.commit is None:
         yield f"would send  {at_most}"
