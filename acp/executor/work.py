@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -74,7 +74,6 @@ def claim_seconds() -> float:
         return CLAIM_SECONDS
 
 
-@dataclass
 class Claims:
     """What this process is at work on, told to the others by files that a thread renews.
 
@@ -82,16 +81,15 @@ class Claims:
     whoever looks at it. Of a process on the same machine it is seen at once that it has ended.
     """
 
-    limit: float = field(default_factory=claim_seconds)
-    _held: set[Path] = field(default_factory=set)
-    _seen: dict[Path, tuple[tuple[str, int], float]] = field(default_factory=dict)
-    _done: threading.Event = field(default_factory=threading.Event)
-    _owner: str = ""
+    def __init__(self, limit: float | None = None) -> None:
+        self._limit = claim_seconds() if limit is None else limit
+        self._owner = f"{_machine()} {os.getpid()} {secrets.token_hex(8)}"
+        self._held: set[Path] = set()
+        self._seen: dict[Path, tuple[tuple[str, int], float]] = {}  # each claim, and since when
+        self._done = threading.Event()
 
     def __enter__(self) -> Claims:
-        self._owner = f"{_machine()} {os.getpid()} {secrets.token_hex(8)}"
-        self._heartbeat = threading.Thread(target=self._renew, daemon=True)
-        self._heartbeat.start()
+        threading.Thread(target=self._renew, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,6 +108,9 @@ class Claims:
                 file.write(self._owner)
         except FileExistsError:
             return False
+        except OSError:  # no space left, for one
+            path.unlink(missing_ok=True)
+            raise
         return True
 
     def drop(self, path: Path) -> None:
@@ -127,14 +128,14 @@ class Claims:
         if now != before:
             since = time.monotonic()
             self._seen[path] = now, since
-        if time.monotonic() - since < self.limit and not _has_ended(now[0]):
+        if time.monotonic() - since < self._limit and not _has_ended(now[0]):
             return False
         if _read_claim(path) == now:
             path.unlink(missing_ok=True)
         return True
 
     def _renew(self) -> None:
-        while not self._done.wait(min(5.0, self.limit / 10)):
+        while not self._done.wait(min(5.0, self._limit / 10)):
             for path in [*self._held]:
                 with suppress(OSError):
                     if _read_claim(path)[0] == self._owner:
@@ -169,10 +170,8 @@ def _has_ended(owner: str) -> bool:
         return False
     try:
         os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False
 
 
