@@ -112,9 +112,10 @@ class _Check:
         for config, shards in self.shards.items():
             if shards:
                 self._check_config(config, shards, progress)
-        if found.ours and not self.broken and not report.counts["features"] + report.counts["null"]:
+        known = not report.counts["features"] + report.counts["null"] + report.counts["lengths"]
+        if found.ours and not self.broken and known:
             files = {
-                config: [s.path for s in shards if s.path] for config, shards in self.shards.items()
+                config: [s.path for s in each if s.path] for config, each in self.shards.items()
             }
             report.add(check_ids({config: paths for config, paths in files.items() if paths}))
 

@@ -145,7 +145,9 @@ def find(
 
 
 def _checked(found: DataSet, config: str | None, configs: Iterable[str] = ("default",)) -> DataSet:
-    splits = {str(split) for each in found.builders.values() for split in each.config.data_files}
+    splits = {
+        str(split) for each in found.builders.values() for split in each.config.data_files or ()
+    }
     for what, wanted, known in (("config", config, configs), ("split", found.split, splits)):
         if wanted is not None and wanted not in known and not found.problems:
             raise AcpError(f"{found.name}: no {what} {wanted!r}; it has {', '.join(sorted(known))}")

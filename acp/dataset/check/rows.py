@@ -390,23 +390,30 @@ def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
     """The ids of images and of objects, each with whether it is kept."""
     import pyarrow.parquet as pq
 
-    images, kept = list[int](), list[bool]()
-    objects, used = list[int](), list[bool]()
+    images, objects = [_ids([])], [_ids([])]
     for path in files:
         with pq.ParquetFile(path) as file:
             names = ["image_id", "objects.id", "kept", "objects.reject"]  # the last two of raw
             for batch in file.iter_batches(columns=names):
-                for row in batch.to_pylist():
-                    images.append(row["image_id"])
-                    kept.append(row.get("kept", True))
-                    ids = row["objects"]["id"]
-                    objects += ids
-                    reasons = row["objects"].get("reject", [""] * len(ids))
-                    used += [kept[-1] and not reason for reason in reasons]
+                rows = batch.to_pylist()
+                images.append(_ids([(row["image_id"], row.get("kept", True)) for row in rows]))
+                objects.append(_ids([pair for row in rows for pair in _objects_of(row)]))
     return {
-        "image_id": (np.array(images, np.int64), np.array(kept, np.bool_)),
-        "objects.id": (np.array(objects, np.int64), np.array(used, np.bool_)),
+        name: (np.concatenate([one for one, _ in parts]), np.concatenate([two for _, two in parts]))
+        for name, parts in (("image_id", images), ("objects.id", objects))
     }
+
+
+def _ids(pairs: list[tuple[int, bool]]) -> tuple[IntArray, BoolArray]:
+    table = np.array(pairs, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1] == 1
+
+
+def _objects_of(row: Row) -> Iterator[tuple[int, bool]]:
+    ids = row["objects"]["id"]
+    reasons = row["objects"].get("reject", [""] * len(ids))
+    for value, reason in zip(ids, reasons, strict=True):
+        yield value, row.get("kept", True) and not reason
 
 
 # Files of images.

@@ -132,8 +132,8 @@ def _unread(schema: pa.Schema, at: Mapping[str, Path], images: list[str]) -> Ite
         inner = each.type.value_type if is_list(each.type) else each.type
         if each.name not in read:
             yield each.name
-        elif each.name == "objects" and _is(inner, "struct"):
-            fields = (f"objects.{one.name}" for one in inner)
+        elif _is(inner, "struct") and each.name not in images and (each.name,) not in at.values():
+            fields = (f"{each.name}.{one.name}" for one in inner)
             yield from (name for name in fields if name not in read)
 
 
