@@ -20,7 +20,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-class NoVideos:
+class NoVideos(dict[str, Any]):
     """Stands where a processor of videos would be; all its settings are None."""
 
     def __getattr__(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,7 +28,10 @@ class LanguageModelJudge(Judge):
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
-        self.llm = self.llm_type(self.llm_type.options_type(**self.options.model_dump()))
+        self.llm = self._made(self.llm_type.options_type(**self.options.model_dump()))
+
+    def _made(self, options: Any) -> LLM:
+        return self.llm_type(options)
 
     def missing(self) -> list[Missing]:
         return self.llm.missing()
@@ -45,23 +49,13 @@ class LanguageModelJudge(Judge):
         return self.llm.info()
 
     def judge(self, requests: Sequence[JudgeRequest]) -> list[int | Failure]:
-        answers = self.llm.complete([_completion(request) for request in requests])
-        return [_score(answer) for answer in answers]
-
-
-def _completion(request: JudgeRequest) -> CompletionRequest:
-    return CompletionRequest(
-        request.messages, SCORE_SCHEMA, request.seed, _ANSWER_TOKENS, request.temperature
-    )
-
-
-def _score(answer: str | Failure) -> int | Failure:
-    if isinstance(answer, Failure):
-        return answer
-    text = answer.strip()
-    if text not in {"0", "1", "2", "3", "4", "5"}:
-        return Failure(f"expected an integer 0-5, got {text[:60]!r}")
-    return int(text)
+        answers = self.llm.complete(
+            [
+                CompletionRequest(r.messages, SCORE_SCHEMA, r.seed, _ANSWER_TOKENS, r.temperature)
+                for r in requests
+            ]
+        )
+        return [each if isinstance(each, Failure) else int(json.loads(each)) for each in answers]
 
 
 class SmolLM2JudgeOptions(BackendOptions):
@@ -70,7 +64,7 @@ class SmolLM2JudgeOptions(BackendOptions):
     path: str | None = Field(
         None, description="folder of another saved causal language model, in place of SmolLM2"
     )
-    batch_size: int = Field(32, ge=1, description="questions answered at once; speed only")
+    batch_size: int = Field(8, ge=1, description="questions answered at once; speed only")
     threads: int = Field(1, ge=1, description="CPU threads of a process")
 
 
@@ -95,10 +89,8 @@ class OpenAIJudge(LanguageModelJudge):
     llm_type = OpenAILLM
     options_type = OpenAIOptions
 
-    def __init__(self, options: OpenAIOptions | None = None) -> None:
-        Judge.__init__(self, options)
-        own = OpenAILLM.options_type(**self.options.model_dump())
-        self.llm: LLM = OpenAILLM(own, kind="judge")
+    def _made(self, options: Any) -> LLM:
+        return OpenAILLM(options, kind="judge")
 
 
 class TransformersJudge(LanguageModelJudge):

@@ -35,7 +35,7 @@ class SmolLM2Options(BackendOptions):
         None, description="folder of another saved causal language model, in place of SmolLM2"
     )
     temperature: float = Field(1.0, ge=0, le=4, description="of sampling; 0 takes the likeliest")
-    batch_size: int = Field(32, ge=1, description="answers written at once; speed only")
+    batch_size: int = Field(8, ge=1, description="answers written at once; speed only")
     threads: int = Field(1, ge=1, description="CPU threads of a process")
 
 

@@ -13,19 +13,19 @@ from pydantic import Field
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.cutpaste import assets, backgrounds, cutouts
 from acp.backends.cutpaste.backgrounds import Background, BackgroundBank
-from acp.backends.cutpaste.choosing import (
+from acp.backends.cutpaste.compositing import Piece, Scenery, compose
+from acp.backends.cutpaste.cutouts import (
     FORESHORTENING,
+    CutOut,
+    CutoutBank,
     drawn_aspect,
     habitat_of,
     suitability,
     usable_cutouts,
     with_attributes,
 )
-from acp.backends.cutpaste.compositing import compose
-from acp.backends.cutpaste.cutouts import CutOut, CutoutBank
 from acp.backends.cutpaste.framing import Frame, Thing, choose_frame
 from acp.backends.cutpaste.imaging import Sprite, resized_sprite
-from acp.backends.cutpaste.pieces import Piece, Scenery
 from acp.core.boxes import xywhn_to_xywh_px
 from acp.core.errors import Missing
 from acp.core.seeds import rng

@@ -12,8 +12,13 @@ from PIL import Image, ImageDraw
 from acp.backends.base import RenderRequest
 from acp.backends.cutpaste.assets import missing
 from acp.backends.cutpaste.backgrounds import COLUMNS, TABLE, folder_bank
-from acp.backends.cutpaste.choosing import habitat_of, suitability, usable_cutouts, with_attributes
-from acp.backends.cutpaste.cutouts import CutOut
+from acp.backends.cutpaste.cutouts import (
+    CutOut,
+    habitat_of,
+    suitability,
+    usable_cutouts,
+    with_attributes,
+)
 from acp.backends.render_cutpaste import CutPaste, CutPasteOptions
 from acp.core.boxes import masks_to_xywh_px, xywhn_to_xywh_px
 from acp.core.errors import AcpError, MissingRequirementError

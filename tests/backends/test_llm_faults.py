@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -189,39 +188,6 @@ def test_faults_that_pass_leave_no_trace(
     assert parquet(tmp_path / "rough") == parquet(tmp_path / "calm")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
-def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1"
-    error = acp(command(url, tmp_path / "out", retries=0), capsys).error
-    assert f"llm 'openai': {url}: cannot be reached" in error
-    assert "start the server or set base_url" in error
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("status", "words"), [(401, "OPENAI_API_KEY to a valid key"), (404, "check model and base_url")]
-)
-def test_what_no_retry_mends_is_one_line(
-    server: Server,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    status: int,
-    words: str,
-) -> None:
-    server.always = status
-    assert words in acp(command(server.url, tmp_path / "out"), capsys).error
-    server.always = None
-    server.fault_of = lambda body: status  # only once it has begun
-    assert words in acp(command(server.url, tmp_path / "out"), capsys).error
-    assert len(server.chats) <= 2 + 2  # the others are not tried
-
-
 def test_a_server_that_goes_away_costs_nothing_that_was_answered(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
@@ -249,6 +215,7 @@ def test_a_server_that_goes_away_costs_nothing_that_was_answered(
 RUN = [sys.executable, "-c", "from acp.cli.main import main; main()"]
 
 
+@pytest.mark.slow
 def test_a_killed_build_asks_only_for_what_is_missing(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +241,7 @@ def test_a_killed_build_asks_only_for_what_is_missing(
     assert first >= 5
 
 
+@pytest.mark.slow
 def test_ranks_tell_it_once(server: Server, tmp_path: Path) -> None:
     """As processes: two ranks, and a server that goes away."""
     out = tmp_path / "out"

@@ -219,6 +219,7 @@ def test_a_model_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
             backend.info()
 
 
+@pytest.mark.slow
 def test_a_fetched_model_of_the_hub_is_known_by_its_commit(llm: Path, tmp_path: Path) -> None:
     """In a process of its own, whose cache of the Hub holds the model, without a network."""
     commit = "0123456789abcdef0123456789abcdef01234567"

@@ -34,7 +34,8 @@ COLUMNS = (
     "water_top", "water_bottom", "sky_bottom", "cover", "light", "gamma", "neutral",
     "camera_cm", "licence",
 )  # fmt: skip
-HABITATS = ("ground", "water", "air", "surface")
+OFFERED = ("ground", "water", "air", "surface")
+"""Those of `acp.core.vocabulary.HABITATS` that a photograph can offer."""
 LIGHTS = ("soft", "left", "right", "back", "none")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 # Pixels: wide enough to cut a picture of 640 x 480 out of a small part of it.
@@ -194,7 +195,7 @@ def _background(row: Row, folder: Path, place: str) -> Background:
 
     habitats = frozenset(filter(None, row["habitats"].split(",")))
     for habitat in sorted(habitats):
-        one_of({"habitats": habitat}, "habitats", place, HABITATS)
+        one_of({"habitats": habitat}, "habitats", place, OFFERED)
     if fraction("left") >= fraction("right") or fraction("top") >= fraction("bottom"):
         raise AcpError(f"{place}: left, top, right, bottom must enclose an area")
     return Background(

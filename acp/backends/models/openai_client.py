@@ -142,22 +142,15 @@ class ChatClient:
         body["seed"] = seed % 2**31  # more than this, some servers refuse
         if response_format is not None:
             body["response_format"] = response_format
-        if self._cache is None:
-            return self._answer(body, max_new_tokens, read)
         key = self._key(body, max_new_tokens)
-        known = self._cache.get([key]).get(key)
+        known = self._cache.get([key]).get(key) if self._cache else None
         if isinstance(known, str):
             return known
-        found = self._answer(body, max_new_tokens, read)
-        if isinstance(found, str):
-            self._cache.put({key: found})
-        return found
-
-    def _answer(
-        self, body: Mapping[str, Any], max_tokens: int, read: Callable[[str], str | Failure]
-    ) -> str | Failure:
-        text = _text(self._send(body, max_tokens))
-        return text if isinstance(text, Failure) else read(text)
+        text = _text(self._send(body, max_new_tokens))
+        answer = text if isinstance(text, Failure) else read(text)
+        if self._cache and isinstance(answer, str):
+            self._cache.put({key: answer})
+        return answer
 
     def chat_all(self, requests: Sequence[R], ask: Callable[[R], A]) -> list[A]:
         """`ask` of each request, several at once, in order; the first AcpError ends all."""
