@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from acp.builder.release import make_data_set
+from acp.builder.release import make_data_set, work_folder
 from acp.cli.options import SetOption, Stopped, tell
 from acp.core.errors import AcpError
 from acp.dataset.card.statistics import read_statistics
 from acp.executor.build import Build
+from acp.executor.plan import carried_forward, measured_in
 from acp.executor.work import Rank, end_with_parent
 from acp.pipeline.recipe import Recipe, load_recipe
 
@@ -84,9 +85,14 @@ def build_data_set(
                 "both the same number, or leave --nproc out"
             )
         recipe = load_recipe(source, overrides)
-        if limit is not None:
-            recipe = recipe.model_copy(update={"scenes": min(limit, recipe.scenes)})
-        yield from build_recipe(recipe, out or Path("build") / recipe.data_set, num_processes or 1)
+        folder = out or Path("build") / recipe.data_set
+        if limit is None or limit >= recipe.scenes:
+            yield from build_recipe(recipe, folder, num_processes or 1)
+            return
+        part = recipe.model_copy(update={"scenes": limit})
+        yield from build_recipe(part, folder, num_processes or 1)
+        if rank.rank == 0:
+            yield from carried_forward(measured_in(work_folder(folder)), recipe.scenes)
     except AcpError as error:
         who = f"rank {rank.rank} on {socket.gethostname()}: " if rank.rank else ""
         raise AcpError(f"{who}{error}") from None

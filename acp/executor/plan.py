@@ -23,14 +23,12 @@ class Measured:
 
     Attributes:
         scenes: how many scenes are finished.
-        images: how many candidates they have.
         seconds: by stage, and "load" for bringing models into memory, over all processes.
         peak_bytes: the most GPU memory of each stage; empty without a GPU.
         stored_bytes: what the shards take on disk.
     """
 
     scenes: int
-    images: int
     seconds: Mapping[str, float]
     peak_bytes: Mapping[str, int]
     stored_bytes: int
@@ -48,7 +46,7 @@ def measured_in(work: Path) -> Measured:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         stored += sum(path.stat().st_size for path in marker.parent.iterdir())
-    return Measured(counts["scenes"], counts["candidates"], dict(seconds), dict(peaks), stored)
+    return Measured(counts["scenes"], dict(seconds), dict(peaks), stored)
 
 
 def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iterator[str]:
@@ -61,7 +59,7 @@ def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iter
         scenes: how many the recipe asks for.
         processes: how many workers, each with a GPU or a core of its own, share them.
 
-    >>> some = Measured(10, 40, {"render": 80.0, "score": 20.0, "load": 30.0}, {}, 4_000_000)
+    >>> some = Measured(10, {"render": 80.0, "score": 20.0, "load": 30.0}, {}, 4_000_000)
     >>> for line in carried_forward(some, 1000, processes=2):
     ...     print(line)
     measured    10 of 1,000 scenes: render 8.00 s, score 2.00 s a scene; loading 30 s
