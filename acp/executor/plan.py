@@ -6,7 +6,6 @@ Seconds are those that the user's own machine took; nothing is assumed about oth
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iter
     >>> for line in carried_forward(some, 1000, processes=2):
     ...     print(line)
     measured    10 of 1,000 scenes: render 8.00 s, score 2.00 s a scene; loading 30 s
-    time        1.4 hours on 2 processes (2.8 hours of work), of which 1.4 are left
+    time        1.4 hours on 2 processes, 1.4 hours of it left
     disk        0.4 GB for the shards, as much again for the data set
     """
     if not measured.scenes:
@@ -75,12 +74,11 @@ def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iter
     share = f"{measured.scenes:,} of {scenes:,} scenes"
     yield f"measured    {share}: {each} a scene; loading {load:.0f} s"
     a_scene = sum(work.values()) / measured.scenes
-    whole, left = (_hours(n * a_scene, load, processes) for n in (scenes, scenes - measured.scenes))
-    on = "1 process" if processes == 1 else f"{processes} processes"
-    yield (
-        f"time        {whole:.1f} hours on {on} ({scenes * a_scene / 3600:.1f} hours of work), "
-        f"of which {left:.1f} are left"
+    whole, left = (
+        _spoken(n * a_scene / processes + load) for n in (scenes, scenes - measured.scenes)
     )
+    on = "1 process" if processes == 1 else f"{processes} processes"
+    yield f"time        {whole} on {on}, {left} of it left"
     if measured.peak_bytes:
         peaks = (f"{stage} {peak / 2**30:.1f}" for stage, peak in measured.peak_bytes.items())
         yield f"GPU GiB     {', '.join(peaks)} at most"
@@ -88,5 +86,5 @@ def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iter
     yield f"disk        {stored:.1f} GB for the shards, as much again for the data set"
 
 
-def _hours(seconds: float, load: float, processes: int) -> float:
-    return (math.ceil(seconds / processes) + load * (seconds > 0)) / 3600
+def _spoken(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
