@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from acp.backends.models.torch_tools import torch_threads
 from support.loopback_hub import Hub, serving
+from support.videos import leave_out_videos
 
 
 @pytest.fixture(scope="module")
@@ -20,30 +19,11 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-class NoVideos(dict[str, Any]):
-    """Stands where a processor of videos would be; all its settings are None."""
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-
 @pytest.fixture(scope="session")
 def without_videos() -> Iterator[None]:
-    """Lets processors of Qwen's kind load where there is no torchvision, which the part of theirs
-    needs that reads videos; pictures are prepared by Pillow."""
-    from transformers import ProcessorMixin
-    from transformers.models.auto.video_processing_auto import AutoVideoProcessor
-
-    check = ProcessorMixin.check_argument_for_proper_class
-
-    def checked(self: Any, name: str, argument: Any) -> Any:
-        return NoVideos if name == "video_processor" else check(self, name, argument)
-
+    """Processors of Qwen's kind load also where there is no torchvision."""
     with pytest.MonkeyPatch.context() as patch:
-        if importlib.util.find_spec("torchvision") is None:
-            patch.setattr(AutoVideoProcessor, "from_pretrained", lambda *_, **__: NoVideos())
-            patch.setattr(ProcessorMixin, "check_argument_for_proper_class", checked)
+        leave_out_videos(patch.setattr)
         yield
 
 

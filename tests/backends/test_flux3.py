@@ -22,6 +22,8 @@ from acp.core.types import Failure, Rendering, SceneGraph, SceneObject
 from support.loopback_hub import Hub, serving
 from support.tiny_flux3 import save_flux3
 
+pytestmark = pytest.mark.usefixtures("without_videos")
+
 PAIR = SceneGraph(
     (SceneObject("dog", "brown"), SceneObject("bench", "red")),
     (),
@@ -308,6 +310,14 @@ for model, caption in json.loads(sys.argv[1]):
         told.append(str(error))
 print(json.dumps(told))
 """
+WITHOUT_VIDEOS = f"""
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from support.videos import leave_out_videos
+
+leave_out_videos()
+"""
 
 
 def as_on_the_hub(folder: Path, target: Path) -> dict[str, Path]:
@@ -339,7 +349,7 @@ def test_from_the_hub_by_commit_with_its_upsampler_elsewhere(folder: Path, tmp_p
         hub.put_folder(name, model, "model", gated=gated, card=cards.get(name))
     wanted = [("bfl/klein", "graph"), ("bfl/klein", "upsampler"), ("bfl/gated", "graph")]
     with serving(hub):
-        ran = hub.run(FROM_THE_HUB, tmp_path / "cache", json.dumps(wanted))
+        ran = hub.run(WITHOUT_VIDEOS + FROM_THE_HUB, tmp_path / "cache", json.dumps(wanted))
     assert ran.returncode == 0, ran.stderr
     by_graph, by_upsampler, refused = json.loads(ran.stdout)
     klein, pup = (hub.head(name, repo_type="model") for name in ("bfl/klein", "bfl/pup"))
