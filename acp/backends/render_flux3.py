@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
-from acp.backends.models.batches import Batches
+from acp.backends.models.batches import Batches, in_groups
 from acp.backends.models.diffusion import MEND, SPEED_ONLY, filled, generators, to_rendering
 from acp.backends.models.flux3 import WHO, Flux3Options, Phases, flux3_info, guidance, load_phases
 from acp.core.boxes import xywh_to_xyxy
@@ -76,7 +76,9 @@ class Flux3(Renderer):
         for request in requests:
             self._check_size(request.size_wh)
         rows = [*self._encoded(requests)]
-        return self._batches.run_alike(rows, lambda row: row.shape, self._draw)
+        return in_groups(
+            rows, lambda row: row.shape, lambda group: self._batches.run(group, self._draw)
+        )
 
     def caption(self, request: RenderRequest) -> str | Failure:
         """What the model is told of a request: of its graph and boxes alone, not of its seed."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from acp.backends.base import Renderer, RenderRequest
-from acp.backends.models.batches import Batches
+from acp.backends.models.batches import Batches, in_groups
 from acp.backends.models.diffusion import (
     MEND,
     OUT_OF_MEMORY,
@@ -144,7 +144,9 @@ class Gligen(Renderer):
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering | Failure]:
         rows = [self.row_of(request) for request in requests]
-        return self._batches.run_alike(rows, lambda row: row.shape, self._batch)
+        return in_groups(
+            rows, lambda row: row.shape, lambda group: self._batches.run(group, self._batch)
+        )
 
     def row_of(self, request: RenderRequest) -> Row | Failure:
         """The row of a request, or why GLIGEN cannot draw it; nothing is left out."""

@@ -44,25 +44,6 @@ class Batches:
                 done += answers
         return done
 
-    def run_alike(
-        self,
-        rows: Sequence[R | Failure],
-        shape: Callable[[R], Hashable],
-        work: Callable[[Sequence[R]], Sequence[A | Failure]],
-    ) -> list[A | Failure]:
-        """`work` of batches of rows of one shape; the order is that of `rows`, and what is a
-        failure already stays one."""
-        answers: dict[int, A | Failure] = {}
-        groups: dict[Hashable, dict[int, R]] = {}
-        for index, row in enumerate(rows):
-            if isinstance(row, Failure):
-                answers[index] = row
-            else:
-                groups.setdefault(shape(row), {})[index] = row
-        for group in groups.values():
-            answers.update(zip(group, self.run([*group.values()], work), strict=True))
-        return [answers[index] for index in range(len(rows))]
-
     def _answers(
         self, batch: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
     ) -> list[A | Failure] | None:
@@ -88,6 +69,28 @@ class Batches:
         if failed == 1:
             raise AcpError(f"{self._who}: out of memory with a single request; {self._hint}")
         self.size = failed // 2
+
+
+def in_groups(
+    rows: Sequence[R | Failure],
+    shape: Callable[[R], Hashable],
+    work: Callable[[list[R]], Sequence[A | Failure]],
+) -> list[A | Failure]:
+    """`work` of the rows that share a shape together; what is a `Failure` already stays one.
+
+    >>> in_groups(["a", Failure("no"), "bb", "c"], len, lambda words: [len(words)] * len(words))
+    [2, Failure(reason='no'), 1, 2]
+    """
+    answers: dict[int, A | Failure] = {}
+    groups: dict[Hashable, dict[int, R]] = {}
+    for index, row in enumerate(rows):
+        if isinstance(row, Failure):
+            answers[index] = row
+        else:
+            groups.setdefault(shape(row), {})[index] = row
+    for group in groups.values():
+        answers.update(zip(group, work([*group.values()]), strict=True))
+    return [answers[index] for index in range(len(rows))]
 
 
 def ran_out_of_memory(error: Exception) -> bool:

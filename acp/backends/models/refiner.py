@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
+from acp.backends.models.batches import in_groups
 from acp.backends.models.diffusion import (
     DiffusionOptions,
     check_tokenizer,
@@ -59,6 +60,14 @@ class RefinerOptions(Settings):
         return self
 
 
+class _Row(NamedTuple):
+    """An image (H, W, 3) to draw over, its prompt in windows."""
+
+    image: npt.NDArray[np.float32]
+    prompt: tuple[str, ...]
+    seed: int
+
+
 class Refiner:
     """The refiner in memory."""
 
@@ -101,36 +110,28 @@ class Refiner:
         if self._options.strength == 0:
             return [*images]
         parts = [windows(caption, self._pipeline.tokenizer_2) for caption in captions]
-        results: dict[int, npt.NDArray[np.float32] | Failure] = {
-            i: part for i, part in enumerate(parts) if isinstance(part, Failure)
-        }
-        prompts = {i: part for i, part in enumerate(parts) if not isinstance(part, Failure)}
-        for count in sorted({len(prompt) for prompt in prompts.values()}):
-            rows = [i for i, prompt in prompts.items() if len(prompt) == count]
-            refined = self._pass(images[rows], [prompts[i] for i in rows], [seeds[i] for i in rows])
-            results.update(zip(rows, refined, strict=True))
-        return [results[i] for i in range(len(images))]
+        rows = [
+            part if isinstance(part, Failure) else _Row(image, part, seed)
+            for image, part, seed in zip(images, parts, seeds, strict=True)
+        ]
+        return in_groups(rows, lambda row: len(row.prompt), self._pass)
 
-    def _pass(
-        self,
-        images: npt.NDArray[np.float32],
-        prompts: Sequence[Sequence[str]],
-        seeds: Sequence[int],
-    ) -> npt.NDArray[np.float32]:
+    def _pass(self, rows: Sequence[_Row]) -> list[npt.NDArray[np.float32] | Failure]:
         import torch
 
+        images = np.stack([row.image for row in rows])
         height, width = images.shape[1:3]
         with torch.no_grad(), silent():
             refined = self._pipeline(
-                **self._prompts(prompts),
+                **self._prompts([row.prompt for row in rows]),
                 image=_scaled(images, _working_size((width, height), self._options.least_side)),
                 strength=self._options.strength,
                 num_inference_steps=self._options.steps,
                 guidance_scale=self._options.guidance_scale,
-                generator=generators([derive_seed(seed, "refiner") for seed in seeds]),
+                generator=generators([derive_seed(row.seed, "refiner") for row in rows]),
                 output_type="np",
             ).images
-        return _scaled(refined, (width, height))
+        return [*_scaled(refined, (width, height))]
 
     def _prompts(self, prompts: Sequence[Sequence[str]]) -> dict[str, Any]:
         import torch
