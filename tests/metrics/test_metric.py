@@ -290,7 +290,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"references": []}, "references: expected the path of one priors file"),
     ({"min_similarity": 2}, "min_similarity: expected a number from 0 to 1, got 2"),
     ({"components": ["image"]}, "captioner: the component 'image' needs one"),
-    ({"components": ["image"], "captioner": "embeded"}, "there is no 'embeded'"),
+    ({"components": ["image"], "captioner": "embeded"}, "there is no captioner 'embeded'"),
 ]
 
 
@@ -324,7 +324,7 @@ def test_a_wrong_row_is_told_and_costs_nothing() -> None:
 def test_nothing_stays_behind(tmp_path: Path) -> None:
     metric = load(cache_dir=str(tmp_path))
     metric.compute(predictions=make_rows(1))
-    with pytest.raises(AcpError, match="there is no 'nobody'"):
+    with pytest.raises(AcpError, match="there is no captioner 'nobody'"):
         metric.compute(predictions=make_rows(1), components=["image"], captioner="nobody")
     assert not list(tmp_path.rglob("*.arrow"))
     assert metric.compute(predictions=make_rows(1))["clis_l"]
