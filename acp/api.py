@@ -151,6 +151,11 @@ def build(
     Raises:
         AcpError: a wrong recipe, something that is not installed, a folder that holds something
             else, or work that failed.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = build(load_recipe("tiny", {"scenes": 1}), out=f"{folder}/one")
+    ...     len(dataset.load("raw")), dataset.check().ok
+    (2, True)
     """
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
@@ -180,6 +185,16 @@ def build_priors(
 
     Raises:
         AcpError: a file that is not of the format, or has no two boxes in an image.
+
+    >>> import json
+    >>> stated = {"image_id": 17, "width": 640, "height": 480, "subject": "dog",
+    ...           "predicate": "riding", "object": "skateboard",
+    ...           "subject_box": [200, 120, 150, 180], "object_box": [180, 280, 220, 60]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "relations.json"
+    ...     _ = path.write_text(json.dumps([stated]), encoding="utf-8")
+    ...     build_priors([path], format="relations").triple(0)
+    ('dog', 'riding', 'skateboard')
     """
     model = make_backend("llm", llm) if llm is not None else None
     options = BuildOptions(captions_by=captions_by, llm=model)  # type: ignore[arg-type]
