@@ -128,7 +128,7 @@ def _convert(folder: Path) -> None:
         loaded = load_model(packed, "language model 'smollm2'", images=False)
         # What is saved is plain float32: without this it would be taken for a GGUF file.
         loaded.model.hf_quantizer = None
-        del loaded.model.config.quantization_config
+        vars(loaded.model.config).pop("quantization_config", None)
         loaded.model.save_pretrained(work)
         loaded.tokenizer.save_pretrained(work)
         work.chmod(0o755)
