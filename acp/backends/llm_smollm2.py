@@ -17,7 +17,7 @@ from pydantic import Field
 from acp.backends.base import BackendOptions, CompletionRequest
 from acp.backends.llm_transformers import TransformersLLM
 from acp.backends.models.local_models import TextModelOptions, folder_revision, load_model
-from acp.backends.models.torch_tools import torch_threads
+from acp.backends.models.torch_tools import no_progress_bars, torch_threads
 from acp.core.errors import AcpError, Missing, MissingRequirementError
 from acp.core.files import acp_home
 from acp.core.types import Failure, ModelInfo
@@ -128,9 +128,10 @@ def _convert(folder: Path) -> None:
         loaded = load_model(packed, "language model 'smollm2'", images=False)
         # What is saved is plain float32: without this it would be taken for a GGUF file.
         loaded.model.hf_quantizer = None
-        del loaded.model.config.quantization_config
-        loaded.model.save_pretrained(work)
-        loaded.tokenizer.save_pretrained(work)
+        vars(loaded.model.config).pop("quantization_config", None)
+        with no_progress_bars():
+            loaded.model.save_pretrained(work)
+            loaded.tokenizer.save_pretrained(work)
         work.chmod(0o755)
         work.rename(folder)
     finally:

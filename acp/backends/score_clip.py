@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -92,45 +92,31 @@ class DualEncoder:
         batches = batches or Batches(options.batch_size, who, OUT_OF_MEMORY)
         return cls(model.eval().to(device_of(options.device)), processor, batches)
 
-    def encode_images(self, images: Sequence[ImageArray]) -> FloatArray:
-        """Unit vectors (N, D) of pictures (H, W, 3).
+    def encode_images(self, images: Sequence[ImageArray]) -> list[FloatArray | Failure]:
+        """A unit vector (D,) of each picture (H, W, 3), or why the model refuses it."""
 
-        Raises:
-            ValueError: the processor refuses a picture.
-        """
-
-        def inputs(batch: Sequence[ImageArray]) -> Any:
+        def work(batch: Sequence[ImageArray]) -> list[FloatArray | Failure]:
             pictures = [Image.fromarray(image) for image in batch]
-            return self._processor.image_processor(images=pictures, return_tensors="pt")
+            inputs = self._processor.image_processor(images=pictures, return_tensors="pt")
+            return [*self._vectors(inputs, self._model.get_image_features)]
 
-        return self._encode(images, inputs, self._model.get_image_features)
+        return self._batches.run(images, work)
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit vectors (N, D) of texts; what is too long is cut off."""
+    def encode_texts(self, texts: Sequence[str]) -> list[FloatArray | Failure]:
+        """A unit vector (D,) of each text; what is too long is cut off."""
 
-        def inputs(batch: Sequence[str]) -> Any:
+        def work(batch: Sequence[str]) -> list[FloatArray | Failure]:
             # To the full length: SigLIP was trained so, and CLIP does not mind.
-            return self._processor.tokenizer(
+            inputs = self._processor.tokenizer(
                 [*batch],
                 padding="max_length",
                 truncation=True,
                 max_length=self._length,
                 return_tensors="pt",
             )
+            return [*self._vectors(inputs, self._model.get_text_features)]
 
-        return self._encode(texts, inputs, self._model.get_text_features)
-
-    def _encode(
-        self, items: Sequence[Any], inputs: Callable[[Any], Any], features: Callable[..., Any]
-    ) -> FloatArray:
-        def work(batch: Sequence[Any]) -> list[FloatArray | Failure]:
-            return [*self._vectors(inputs(batch), features)]
-
-        found = self._batches.run(items, work)
-        failed = next((each for each in found if isinstance(each, Failure)), None)
-        if failed is not None:
-            raise ValueError(failed.reason)
-        return np.stack(cast(list[FloatArray], found)) if found else np.zeros((0, 1), np.float32)
+        return self._batches.run(texts, work)
 
     def _vectors(self, batch: Mapping[str, Any], features: Callable[..., Any]) -> FloatArray:
         import torch
@@ -147,12 +133,16 @@ class DualEncoder:
         return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
 
-def cosine_score(left: FloatArray, right: FloatArray) -> float:
+def likeness(left: FloatArray | Failure, right: FloatArray | Failure) -> float | Failure:
     """The cosine of two unit vectors as a score, 0-100; what points away is 0.
 
-    >>> cosine_score(np.array([1.0, 0.0]), np.array([0.6, 0.8]))
+    >>> likeness(np.array([1.0, 0.0]), np.array([0.6, 0.8]))
     60.0
     """
+    if isinstance(left, Failure):
+        return left
+    if isinstance(right, Failure):
+        return right
     return round(max(0.0, float(left @ right)) * 100, 3)
 
 
@@ -192,30 +182,13 @@ class Clip(Scorer):
         return ModelInfo(f"clip: {model.id} (proxy)", model.revision, model.licence, note)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ImageScores | Failure]:
-        asked = [_Asked.of(image_request(request)) for request in requests]
-        try:
-            return self._together(asked)
-        except ValueError:  # a picture that the processor refuses spares the others
-            return [found for each in asked for found in self._alone(each)]
-
-    def _alone(self, asked: _Asked) -> list[ImageScores | Failure]:
-        try:
-            return self._together([asked])
-        except ValueError as error:
-            return [Failure(str(error))]
-
-    def _together(self, asked: Sequence[_Asked]) -> list[ImageScores | Failure]:
         """All pictures of all requests through the model side by side, then all texts."""
+        asked = [_Asked.of(image_request(request)) for request in requests]
         images = self._encoder.encode_images([each for one in asked for each in one.images])
         texts = self._encoder.encode_texts([each for one in asked for each in one.texts])
-        scores = iter([cosine_score(a, b) for a, b in zip(images, texts, strict=True)])
+        scores = iter([likeness(a, b) for a, b in zip(images, texts, strict=True)])
         made_by = str(self.info())
-        return [
-            Failure(one.problem)
-            if one.problem
-            else _scored(one, [next(scores) for _ in one.texts], made_by)
-            for one in asked
-        ]
+        return [_scored(one, [next(scores) for _ in one.texts], made_by) for one in asked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +212,18 @@ class _Asked:
         return cls([request.image_rgb, *crops], texts, problems)
 
 
-def _scored(asked: _Asked, scores: Sequence[float], made_by: str) -> ImageScores:
-    whole, *found = scores
-    left = iter(found)
+def _scored(
+    asked: _Asked, scores: Sequence[float | Failure], made_by: str
+) -> ImageScores | Failure:
+    if asked.problem:
+        return Failure(asked.problem)
+    numbers: list[float] = []
+    for score in scores:
+        if isinstance(score, Failure):
+            return score
+        numbers.append(score)
+    whole, *parts = numbers
+    left = iter(parts)
     instances = tuple(None if problem else next(left) for problem in asked.box_problems)
     total, reason = combine_image(whole, "", instances, ClisISettings())
     return ImageScores(total, whole, instances, reason, tuple(asked.box_problems), made_by)

@@ -13,7 +13,7 @@ from acp.backends.models.composite import Composite, image_request
 from acp.backends.models.embedding import PACKAGE, SentenceEmbedder, package_version
 from acp.backends.models.local_models import model_info
 from acp.backends.registry import OptionsOf, make_backend
-from acp.backends.score_clip import Clip, DualEncoder, DualEncoderOptions, cosine_score
+from acp.backends.score_clip import Clip, DualEncoder, DualEncoderOptions, likeness
 from acp.backends.score_embedded import EmbeddedJudge
 from acp.clis.image import JudgedBy, assemble, caption_questions, plan_questions
 from acp.clis.questions import ClisISettings, Prompts, Question
@@ -115,6 +115,6 @@ class ClipText(Composite):
         return [
             Failure(f"captioner: {caption.reason}")
             if isinstance(caption, Failure)
-            else cosine_score(vectors[question.expected], vectors[caption])
+            else likeness(vectors[question.expected], vectors[caption])
             for question, caption in zip(questions, captions, strict=True)
         ]

@@ -162,8 +162,8 @@ class Embedded(Scorer):
         parts = [caption_score(self._caption_evidence(shares, request.graph.caption))]
         known = [each.category for each in request.graph.objects if knowable(each.category)]
         if known:
-            found = [view_score(evidence(shares, category)) for category in known]
-            parts.append(sum(found) / len(found))
+            views = [view_score(evidence(shares, category)) for category in known]
+            parts.append(sum(views) / len(views))
         return round(sum(parts) / len(parts), 2)
 
     def _shares(self, crops: Sequence[ImageArray]) -> FloatArray:

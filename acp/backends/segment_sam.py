@@ -94,10 +94,10 @@ class Sam2Segmenter(Segmenter):
 
     @cached_property
     def _model(self) -> Sam:
-        found = load_sam(self.options, self.name, self._who)
+        sam = load_sam(self.options, self.name, self._who)
         if self.options.compile:
-            found.model.vision_encoder.compile()
-        return found
+            sam.model.vision_encoder.compile()
+        return sam
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Instances | Failure]:
         return self._batches.run(requests, self._batch)
@@ -105,15 +105,15 @@ class Sam2Segmenter(Segmenter):
     def _batch(self, requests: Sequence[SegmentRequest]) -> list[Instances | Failure]:
         problems = [_problem(request) for request in requests]
         fit = [each for each, problem in zip(requests, problems, strict=True) if not problem]
-        found = iter(self._segment(fit) if fit else ())
-        return [Failure(problem) if problem else next(found) for problem in problems]
+        segmented = iter(self._segment(fit) if fit else ())
+        return [Failure(problem) if problem else next(segmented) for problem in problems]
 
     def _segment(self, requests: Sequence[SegmentRequest]) -> list[Instances]:
         model, options = self._model, self.options
         images = [request.rendering.image_rgb for request in requests]
         boxes = [request.boxes_xywhn for request in requests]
         fill = self._batches.size if options.compile else 0
-        found = model.logits(images, boxes, options.multimask, fill)
+        answers = model.logits(images, boxes, options.multimask, fill)
         return [
             instances_of(
                 model.pictures.on_picture(logits, (image.shape[0], image.shape[1])),
@@ -122,7 +122,7 @@ class Sam2Segmenter(Segmenter):
                 box_margin=options.box_margin,
                 min_predicted_iou=options.min_predicted_iou,
             )
-            for image, asked, (logits, predicted) in zip(images, boxes, found, strict=True)
+            for image, asked, (logits, predicted) in zip(images, boxes, answers, strict=True)
         ]
 
 
@@ -178,14 +178,14 @@ def instances_of(
         order = torch.arange(len(claims), device=logits.device)[:, None, None]
         masks = claims & (strength.argmax(dim=0) == order)
     claimed = claims.sum(dim=(1, 2)).cpu().numpy()
-    found = masks.cpu().numpy()
-    kept = found.sum(axis=(1, 2))
-    visible = np.divide(kept, claimed, out=np.zeros(len(found)), where=claimed > 0)
+    own = masks.cpu().numpy()
+    kept = own.sum(axis=(1, 2))
+    visible = np.divide(kept, claimed, out=np.zeros(len(own)), where=claimed > 0)
     facts = np.stack([near.any(axis=(1, 2)), claimed > 0, kept > 0, ~poor], axis=1)
-    told = (NO_AREA, NO_MASK, TAKEN, f"predicted IoU below {min_predicted_iou:g}")
-    reasons = tuple("" if row.all() else told[int(row.argmin())] for row in facts)
-    boxes_px = masks_to_xywh_px(found)
-    return Instances(found, boxes_px, visible.astype(np.float32), predicted_iou, reasons)
+    texts = (NO_AREA, NO_MASK, TAKEN, f"predicted IoU below {min_predicted_iou:g}")
+    reasons = tuple("" if row.all() else texts[int(row.argmin())] for row in facts)
+    boxes_px = masks_to_xywh_px(own)
+    return Instances(own, boxes_px, visible.astype(np.float32), predicted_iou, reasons)
 
 
 def boxes_to_masks(boxes_xywhn: FloatArray, size_wh: tuple[int, int], margin: float) -> MaskArray:
@@ -201,8 +201,8 @@ def boxes_to_masks(boxes_xywhn: FloatArray, size_wh: tuple[int, int], margin: fl
     # A hair less than a pixel, so that rounding of a box of whole pixels adds no row.
     low = np.minimum(np.floor(grown[:, :2] + 1e-3), (width - 1, height - 1))
     high = np.maximum(np.ceil(grown[:, 2:] - 1e-3), low + 1)
-    found = np.zeros((len(corners), height, width), dtype=np.bool_)
-    for mask, (left, top), (right, bottom), side in zip(found, low, high, sides, strict=True):
+    areas = np.zeros((len(corners), height, width), dtype=np.bool_)
+    for mask, (left, top), (right, bottom), side in zip(areas, low, high, sides, strict=True):
         if (side > 0).all():
             mask[max(0, int(top)) : int(bottom), max(0, int(left)) : int(right)] = True
-    return found
+    return areas

@@ -281,12 +281,14 @@ def test_clip_is_the_models_own_similarity(tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "clip")
     scorer = Clip(Clip.options_type(model=str(folder), device="cpu"))
     texts = ["a brown dog", "a photo of the top left"]
-    vectors = scorer._encoder.encode_images(IMAGES[:2]) @ scorer._encoder.encode_texts(texts).T
+    pictures, words = scorer._encoder.encode_images(IMAGES[:2]), scorer._encoder.encode_texts(texts)
+    vectors = np.array(pictures) @ np.array(words).T
     model, processor = (
         AutoModel.from_pretrained(folder).eval(),
         AutoProcessor.from_pretrained(folder),
     )
-    pictures = [Image.fromarray(image) for image in IMAGES[:2]]
-    inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+    inputs = processor(
+        text=texts, images=[*map(Image.fromarray, IMAGES[:2])], padding=True, return_tensors="pt"
+    )
     expected = model(**inputs).logits_per_image / model.logit_scale.exp()
     assert np.allclose(vectors, expected.detach().numpy(), atol=1e-5)

@@ -95,14 +95,14 @@ def run(command: Sequence[str], folder: Path, what: str, by_hand: str) -> str:
     raise _failure(done.stderr, f"{command[0]} could not get {what}", by_hand)
 
 
-def _failure(messages: str, told: str, by_hand: str) -> AcpError:
+def _failure(messages: str, failed: str, by_hand: str) -> AcpError:
     if _NO_ROOM.search(messages):
-        return AcpError(f"{told}: the disk is full; make room or set ACP_HOME elsewhere")
+        return AcpError(f"{failed}: the disk is full; make room or set ACP_HOME elsewhere")
     if _ABSENT.search(messages):
         return PackageAbsentError(
-            f"{told}: the package lists of this system do not have it{by_hand}"
+            f"{failed}: the package lists of this system do not have it{by_hand}"
         )
     if network := _NO_NETWORK.search(messages):
-        return AcpError(f"{told}: no network? ({network[0].strip()}){by_hand}")
+        return AcpError(f"{failed}: no network? ({network[0].strip()}){by_hand}")
     lines = [line for line in messages.splitlines() if line.startswith(("E:", "dpkg-deb"))]
-    return AcpError(f"{told}: {lines[-1] if lines else 'no message'}{by_hand}")
+    return AcpError(f"{failed}: {lines[-1] if lines else 'no message'}{by_hand}")

@@ -51,26 +51,26 @@ class Background:
     between `water_top` and `water_bottom`, fly above `sky_bottom`. `cover` is the height in
     centimetres of what hides their feet (grass), `camera_cm` the height it was taken from, `light`
     the side the light comes from ("none": no shadow). `gamma` brightens where below 1, `neutral`
-    (0-1) takes a cast of colour out.
+    (0-1) takes a cast of colour out. The defaults are those of a photograph that no table lists.
     """
 
     path: Path
-    setting: str
-    habitats: frozenset[str]
-    left: float
-    top: float
-    right: float
-    bottom: float
-    ground: float
-    water_top: float
-    water_bottom: float
-    sky_bottom: float
-    cover: float
-    light: str
-    gamma: float
-    neutral: float
-    camera_cm: float
-    licence: str
+    setting: str = "outdoors"
+    habitats: frozenset[str] = frozenset({"ground", "surface", "air"})
+    left: float = 0
+    top: float = 0
+    right: float = 1
+    bottom: float = 1
+    ground: float = 0.67
+    water_top: float = 0
+    water_bottom: float = 0
+    sky_bottom: float = 0.5
+    cover: float = 0
+    light: str = "soft"
+    gamma: float = 1
+    neutral: float = 0
+    camera_cm: float = 150
+    licence: str = "unknown"
 
     def photograph(self) -> Image.Image:
         """What is used of the photograph, in RGB, at most `LARGEST_KEPT` pixels wide.
@@ -166,18 +166,18 @@ def folder_bank(folder: Path) -> BackgroundBank:
     table = folder / TABLE
     if table.is_file():
         rows = read_rows(table.read_text(encoding="utf-8"), COLUMNS, str(table))
-        found = [_background(row, folder, place) for place, row in rows]
+        listed = [_background(row, folder, place) for place, row in rows]
     else:
         pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
-        found = [_unlisted(path) for path in pictures]
-    if not found:
+        listed = [Background(path) for path in pictures]
+    if not listed:
         raise AcpError(f"background folder {folder}: no photographs ({', '.join(PICTURES)}) in it")
-    absent = [background.path for background in found if not background.path.is_file()]
+    absent = [background.path for background in listed if not background.path.is_file()]
     if absent:
         raise AcpError(f"{table}: {absent[0]} is not there ({len(absent)} files missing)")
     return BackgroundBank(
-        _digest([repr(b).replace(str(folder), "") + content_digest(b.path) for b in found]),
-        tuple(found),
+        _digest([repr(b).replace(str(folder), "") + content_digest(b.path) for b in listed]),
+        tuple(listed),
     )
 
 
@@ -216,28 +216,6 @@ def _background(row: Row, folder: Path, place: str) -> Background:
         neutral=fraction("neutral"),
         camera_cm=number(row, "camera_cm", place, 1, 10000),
         licence=row["licence"],
-    )
-
-
-def _unlisted(path: Path) -> Background:
-    return Background(
-        path=path,
-        setting="outdoors",
-        habitats=frozenset({"ground", "surface", "air"}),
-        left=0,
-        top=0,
-        right=1,
-        bottom=1,
-        ground=0.67,
-        water_top=0,
-        water_bottom=0,
-        sky_bottom=0.5,
-        cover=0,
-        light="soft",
-        gamma=1,
-        neutral=0,
-        camera_cm=150,
-        licence="unknown",
     )
 
 

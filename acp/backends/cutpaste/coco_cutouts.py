@@ -120,10 +120,10 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _lvis_names(found: Sequence[Mapping[str, Any]]) -> tuple[dict[int, str], dict[str, str]]:
+def _lvis_names(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[int, str], dict[str, str]]:
     names: dict[int, str] = {}
     unmapped: dict[str, str] = {}
-    for category in found:
+    for category in listed:
         try:
             names[category["id"]] = resolve(_ALIASES.get(category["name"], category["name"])).name
         except AcpError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -90,34 +90,16 @@ def _decoded(path: Path) -> Sprite:
 class CutoutBank:
     """Cut-outs by LVIS category; `version` changes with the table and the pictures."""
 
-    name: str
     version: str
     cutouts: tuple[CutOut, ...]
-    _index: dict[str, list[CutOut]] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def by_category(self) -> Mapping[str, list[CutOut]]:
+        """The cut-outs of every category there is."""
         index: dict[str, list[CutOut]] = defaultdict(list)
         for cutout in self.cutouts:
             index[cutout.category].append(cutout)
-        object.__setattr__(self, "_index", dict(index))
-
-    @property
-    def by_category(self) -> Mapping[str, list[CutOut]]:
-        """The cut-outs of every category there is."""
-        return self._index
-
-    def of(self, category: str) -> list[CutOut]:
-        """The cut-outs of a category.
-
-        Raises:
-            AcpError: the bank has none; the message says what to do.
-        """
-        if category not in self._index:
-            raise AcpError(
-                f"cut-out bank {self.name} has no {category!r}: add pictures to"
-                f" <bank>/{category}/, or use a bank or a renderer that has it"
-            )
-        return self._index[category]
+        return dict(index)
 
 
 def stamps_bank(version: str) -> CutoutBank:
@@ -132,7 +114,7 @@ def stamps_bank(version: str) -> CutoutBank:
     present = tuple(cutout for cutout in listed if cutout.path.is_file())
     if not present:
         raise AcpError(f"none of the {len(listed)} listed stamps is in {folder}: fetch them again")
-    return CutoutBank("stamps", f"{version}-{_digest([text])}", present)
+    return CutoutBank(f"{version}-{_digest([text])}", present)
 
 
 def folder_bank(folder: Path) -> CutoutBank:
@@ -155,7 +137,7 @@ def folder_bank(folder: Path) -> CutoutBank:
     if not cutouts:
         raise AcpError(f"cut-out bank {folder}: no <category>/*.png in it")
     rows = [f"{repr(c).replace(str(folder), '')} {content_digest(c.path)}" for c in cutouts]
-    return CutoutBank(str(folder), _digest(rows), cutouts)
+    return CutoutBank(_digest(rows), cutouts)
 
 
 def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:
@@ -214,11 +196,11 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
 
 
-def usable_cutouts(category: str, found: Sequence[CutOut], min_quality: int) -> list[CutOut]:
+def usable_cutouts(category: str, cutouts: Sequence[CutOut], min_quality: int) -> list[CutOut]:
     """Those that can be drawn, all of one support and, where there are such, seen from the side."""
     good = [
         cutout
-        for cutout in found
+        for cutout in cutouts
         if cutout.quality >= min_quality
         and cutout.view in {"level", "top"}
         and cutout.support != "perch"
@@ -247,17 +229,17 @@ def habitat_of(category: str, support: str) -> str:
     return "surface" if known.longest_cm < limit else "ground"
 
 
-def with_attributes(found: Sequence[CutOut], attributes: str) -> list[CutOut]:
+def with_attributes(cutouts: Sequence[CutOut], attributes: str) -> list[CutOut]:
     """The cut-outs that are what the phrase says; all of them where it says nothing."""
     wanted = attributes.strip().lower()
     if not wanted:
-        return list(found)
+        return list(cutouts)
     for matches in (
         lambda cutout: cutout.attributes.lower() == wanted,
         lambda cutout: cutout.colors.lower() == wanted,
         lambda cutout: _words(wanted) <= _words(cutout.attributes),
     ):
-        if matching := [cutout for cutout in found if matches(cutout)]:
+        if matching := [cutout for cutout in cutouts if matches(cutout)]:
             return matching
     return []
 

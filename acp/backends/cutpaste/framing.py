@@ -4,7 +4,7 @@ float on water, and the horizon lies about where a camera would see it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -93,16 +93,14 @@ def choose_frame(
             background.left, max(background.right - aspect * height, background.left)
         )
         frame = Frame(background, left, top, aspect * height, height, False, 0.0)
-        misfit, strangeness = _misfit(frame, things), _strangeness(frame, things)
+        frame = replace(frame, misfit=_misfit(frame, things))
         zoom = 1 - height / largest
-        cost = 20 * max(misfit - _TOLERANCE / 2, 0) + strangeness + 0.1 * zoom
+        cost = 20 * max(frame.misfit - _TOLERANCE / 2, 0) + _strangeness(frame, things) + 0.1 * zoom
         cost += 0.05 * rng.random()
         if cost < least:
-            least = cost
-            best = Frame(background, left, top, aspect * height, height, False, misfit)
+            least, best = cost, frame
     assert best is not None  # noqa: S101
-    mirrored = bool(rng.random() < 0.5)
-    return Frame(background, best.left, best.top, best.width, best.height, mirrored, best.misfit)
+    return replace(best, mirrored=bool(rng.random() < 0.5))
 
 
 def _width_of_height(background: Background, size_wh: tuple[int, int]) -> float:

@@ -59,11 +59,11 @@ class Classifier:
         Crops pass one at a time: as fast as batches on a CPU, and to the last bit the same
         whatever else is asked for.
         """
-        found = np.zeros((len(crops), CLASSES), dtype=np.float32)
+        logits = np.zeros((len(crops), CLASSES), dtype=np.float32)
         with torch_threads(self._threads):
             for row, crop in enumerate(crops):
-                found[row] = self._one(crop)
-        return found
+                logits[row] = self._one(crop)
+        return logits
 
     def _one(self, crop: ImageArray) -> FloatArray:
         import torch
@@ -71,8 +71,8 @@ class Classifier:
         scaled = (torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() - 127) / 128
         scaled = scaled.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            found: FloatArray = self._network(scaled)[0].numpy()
-        return found
+            logits: FloatArray = self._network(scaled)[0].numpy()
+        return logits
 
 
 def _fuse(network: Any) -> None:
@@ -113,11 +113,11 @@ def _indices(ranges: str) -> tuple[int, ...]:
     >>> _indices("7-9 12")
     (7, 8, 9, 12)
     """
-    found: list[int] = []
+    indices: list[int] = []
     for part in ranges.split():
         first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
+        indices.extend(range(int(first), int(last or first) + 1))
+    return tuple(indices)
 
 
 def knowable(category: str) -> bool:
@@ -133,8 +133,8 @@ def probabilities(logits: FloatArray) -> FloatArray:
     """Softmax of (N, 1000) at `TEMPERATURE`, which spreads an overconfident network's votes."""
     scaled = logits / TEMPERATURE
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    found: FloatArray = powers / powers.sum(axis=1, keepdims=True)
-    return found
+    shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def evidence(shares: FloatArray, category: str) -> float:

@@ -113,7 +113,7 @@ def _hub_info(model: str, revision: str, names: Sequence[str]) -> ModelInfo:
         snapshot = Path(cached).parent
         return ModelInfo(model, snapshot.name, _licence(snapshot))
     try:
-        found = HfApi().model_info(model, revision=revision)
+        info = HfApi().model_info(model, revision=revision)
     except Exception as error:  # networks fail in many ways, which all mean the same here
         if isinstance(cached, str):  # fetched before: the Hub is not needed
             return ModelInfo(model, Path(cached).parent.name, _licence(Path(cached).parent))
@@ -122,7 +122,7 @@ def _hub_info(model: str, revision: str, names: Sequence[str]) -> ModelInfo:
             f"model {model!r}: not fetched yet, and the Hub does not give it ({reason}); check the "
             "id and your access, or name a folder"
         ) from None
-    return ModelInfo(model, str(found.sha), _licence_of(found.card_data))
+    return ModelInfo(model, str(info.sha), _licence_of(info.card_data))
 
 
 def folder_revision(folder: Path) -> str:
@@ -170,9 +170,9 @@ def _licence(folder: Path) -> str:
 
 def _licence_of(card_data: Any) -> str:
     """As the card tells it; one that is none of the Hub's by the name that the card gives it."""
-    told = card_data.get("license") if card_data else None
-    name = card_data.get("license_name") if told == "other" else None
-    return str(name or told or "unknown")
+    licence = card_data.get("license") if card_data else None
+    name = card_data.get("license_name") if licence == "other" else None
+    return str(name or licence or "unknown")
 
 
 @dataclass(eq=False)
@@ -227,13 +227,13 @@ def load_model(options: LocalModelOptions, who: str, *, images: bool) -> LocalMo
     info = model_info(options)
     where = (options.model, info.revision, gguf_file(options) or "")
     key = (*where, options.dtype, device_of(options.device))
-    found = _loaded.get(key)
-    if found is None:
-        found = _load(options, info, who)
-        _loaded[key] = found
-    if images and found.processor is None:
-        found.processor = _processor(options, info, found, who)
-    return found
+    loaded = _loaded.get(key)
+    if loaded is None:
+        loaded = _load(options, info, who)
+        _loaded[key] = loaded
+    if images and loaded.processor is None:
+        loaded.processor = _processor(options, info, loaded, who)
+    return loaded
 
 
 def _load(options: LocalModelOptions, info: ModelInfo, who: str) -> LocalModel:

@@ -204,12 +204,12 @@ class ChatClient:
             ) from None
         except openai.NotFoundError as error:
             raise AcpError(
-                f"{self._where}: not found ({self._told(error)}); check model and base_url"
+                f"{self._where}: not found ({self._message(error)}); check model and base_url"
             ) from None
         except openai.APIStatusError as error:
-            return Failure(f"the server answered {error.status_code}: {self._told(error)}")
+            return Failure(f"the server answered {error.status_code}: {self._message(error)}")
         except (openai.APIError, ValueError) as error:
-            return Failure(f"the server's answer makes no sense: {self._told(error)}")
+            return Failure(f"the server's answer makes no sense: {self._message(error)}")
 
     def _create(self, client: Any, body: Mapping[str, Any], max_tokens: int) -> Any:
         import openai
@@ -231,12 +231,12 @@ class ChatClient:
         return client.chat.completions.create(**asked, extra_body=own)
 
     def _down(self, error: Exception) -> AcpError:
-        reason = self._told(error.__cause__ or error)
+        reason = self._message(error.__cause__ or error)
         return AcpError(
             f"{self._where}: cannot be reached ({reason}); start the server or set base_url"
         )
 
-    def _told(self, error: BaseException) -> str:
+    def _message(self, error: BaseException) -> str:
         """What the error says, in one line, without the key that a server may repeat."""
         key = os.environ.get(self._options.api_key_env)
         text = re.sub(r"^Error code: \d+ - ", "", one_line(error))

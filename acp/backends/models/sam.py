@@ -157,8 +157,8 @@ class Sam:
         pixels = self.pictures.pixels(images_rgb, self.model.device)
         more = pixels[-1:].expand(max(0, fill - len(pixels)), *pixels.shape[1:])
         with self._encoding():
-            found = self.model.get_image_embeddings(torch.cat([pixels, more]))
-        parts = found if isinstance(found, list) else [found]
+            encoded = self.model.get_image_embeddings(torch.cat([pixels, more]))
+        parts = encoded if isinstance(encoded, list) else [encoded]
         return [each[: len(pixels)].float() for each in parts]
 
     def _encoding(self) -> AbstractContextManager[Any]:
@@ -195,10 +195,10 @@ class Sam:
         import torch
 
         single = embeddings if self.pictures.square else embeddings[0]
-        found = self.model(
+        answer = self.model(
             image_embeddings=single, input_boxes=boxes[:, None], multimask_output=multimask
         )
-        masks, predicted = found.pred_masks[:, 0], found.iou_scores[:, 0]  # (N, K, h, w), (N, K)
+        masks, predicted = answer.pred_masks[:, 0], answer.iou_scores[:, 0]  # (N, K, h, w), (N, K)
         best = predicted.argmax(dim=1)
         rows = torch.arange(len(boxes), device=boxes.device)
         return masks[rows, best], predicted[rows, best]
@@ -237,7 +237,7 @@ def _saved_processor(where: dict[str, Any]) -> dict[str, Any]:
     from transformers.image_processing_utils import BaseImageProcessor
 
     try:
-        found: dict[str, Any] = BaseImageProcessor.get_image_processor_dict(**where)[0]
+        saved: dict[str, Any] = BaseImageProcessor.get_image_processor_dict(**where)[0]
     except OSError:  # a model saved without one: the values of ImageNet
         return {}
-    return found
+    return saved
