@@ -10,20 +10,19 @@ runs of a part of the work, taken in turns, so that a busy moment hits all alike
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from acp.clis.features import PairFeatures, PairScores, pair_features
-from acp.clis.layout import BLOCK, PAPER_WEIGHTS, score_pairs
+from acp.clis.layout import PAPER_WEIGHTS, score_pairs
 from acp.clis.references import ReferenceSets
 from acp.core.types import Float64Array
 
@@ -53,11 +52,11 @@ class Work:
     def real(self) -> list[slow.Reference]:
         return [slow.Reference((*a,), (*b,)) for a, b in self.references.tolist()]
 
-    def score(self, variant: str, block: int = BLOCK) -> PairScores:
+    def score(self, variant: str) -> PairScores:
         found = pair_features(self.candidates[:, 0], self.candidates[:, 1])
         may_mirror = np.ones(len(self.sets), bool)
         args = found, self.group, self.features, self.sets, may_mirror, variant
-        return score_pairs(*args, block=block)
+        return score_pairs(*args)
 
     def score_slowly(self, variant: str, place: int) -> slow.Score:
         start, end = self.sets.starts[self.group[place]], self.sets.starts[self.group[place] + 1]
@@ -115,13 +114,6 @@ def check(each: Work, variant: str) -> float:
     return float(max(abs(found[i] - each.score_slowly(variant, i).total) for i in range(3)))
 
 
-def bandwidth() -> float:
-    """Bytes a second that copying a large array reads and writes."""
-    source, target = np.ones(1 << 25), np.empty(1 << 25)
-    taken = min(seconds(lambda: np.copyto(target, source)) for _ in range(RUNS))
-    return 2 * int(source.nbytes) / taken
-
-
 def peak_memory(each: Work, variant: str) -> int:
     tracemalloc.start()
     each.score(variant)
@@ -144,7 +136,7 @@ def row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def compare(cases: list[Work], copied: float) -> None:
+def compare(cases: list[Work]) -> None:
     print(row(["case", "variant", "pairs / s", "plain Python", "times", "numpy vectors", "times",
                "peak memory", "difference"]))  # fmt: skip
     print(row(["---", "---"] + ["---:"] * 7))
@@ -155,57 +147,16 @@ def compare(cases: list[Work], copied: float) -> None:
             cells = [f"{ours:,.0f}", f"{plain:,.1f}", f"{ours / plain:,.0f}", f"{arrays:,.1f}"]
             cells += [f"{ours / arrays:,.0f}", f"{peak_memory(each, variant) / 1e6:.0f} MB"]
             print(row([each.name, variant, *cells, f"{check(each, variant):.0e}"]), flush=True)
-    print(f"\nA copy of a large array moves {copied / 1e9:.1f} GB/s.")
-
-
-def traffic(each: Work, copied: float) -> None:
-    """What scoring would read and write if references did not stay in the cache, and at least."""
-    print(
-        "\n" + row(["case", "variant", "needed at least", "share", "if nothing stayed in a cache"])
-    )
-    print(row(["---", "---", "---:", "---:", "---:"]))
-    for variant in VARIANTS:
-        rate = len(each.candidates) / min(
-            seconds(partial(each.score, variant)) for _ in range(RUNS)
-        )
-        size, terms = int(np.diff(each.sets.starts)[0]), 10 if variant == "paper" else 7
-        least = rate * 8 * (8 + 5)  # two boxes in; four scores and a row number out
-        most = rate * 8 * size * (terms + 40)  # terms, and some 20 results written and read
-        cells = [f"{least / 1e9:.2f} GB/s", f"{least / copied:.1%}", f"{most / copied:.1f} times"]
-        print(row([each.name, variant, *cells]))
-
-
-def block_sizes(each: Work) -> None:
-    sizes = [1024 * k for k in (1, 2, 4, 8, 12, 16, 24, 32, 64, 256)]
-    print("\n" + row(["block", *(f"{size // 1024} K" for size in sizes)]))
-    print(row(["---"] + ["---:"] * len(sizes)))
-    for variant in VARIANTS:
-        best = dict.fromkeys(sizes, 0.0)
-        for _ in range(RUNS):
-            for size in sizes:
-                taken = seconds(partial(each.score, variant, size))
-                best[size] = max(best[size], len(each.candidates) / taken)
-        print(row([variant, *(f"{rate:,.0f}" for rate in best.values())]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", action="store_true", help="measure block sizes instead")
-    few = work("38 references, one relation", 8_000, 1, 38)
-    many = work("10,000 references, one relation", 40, 1, 10_000)
-    if parser.parse_args().blocks:
-        block_sizes(few)
-        block_sizes(many)
-        return
     cases = [
-        few,
+        work("38 references, one relation", 8_000, 1, 38),
         work("38 references, 200 relations", 8_000, 200, 38),
         work("38 references, each pair its own", 512, 512, 38),
-        many,
+        work("10,000 references, one relation", 40, 1, 10_000),
     ]
-    copied = bandwidth()
-    compare(cases, copied)
-    traffic(few, copied)
+    compare(cases)
 
 
 if __name__ == "__main__":
