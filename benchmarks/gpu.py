@@ -1,6 +1,6 @@
 """Speed and memory of the GPU backends: models of the real architecture and size, random weights.
 
-    python benchmarks/gpu.py --out gpu.json            # on a GPU, about 10 minutes
+    python benchmarks/gpu.py                           # on a GPU, about 10 minutes
     python benchmarks/gpu.py --size tiny               # the same code on a CPU, a minute
 
 Weights do not change the speed, so none are fetched: each model is built from its configuration,
@@ -12,8 +12,7 @@ saved to a folder and loaded back by the backend that a recipe names. In one run
 - masks: `sam2` (SAM 2.1 large), images with four boxes each, batches against one by one;
 - captions: `transformers` (about 2 B), batches against one by one.
 
-The first row of each table is what the others are compared with. `acp plan RECIPE --rates gpu.json`
-takes the JSON.
+The first row of each table is what the others are compared with.
 """
 
 from __future__ import annotations
