@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from acp.clis.layout import LayoutBatch
-from acp.core.errors import RowError, one_line
+from acp.core.errors import RowError
+from acp.core.images import BrokenImageError, decoded, decoded_rgb, open_image, size_as_shown
 from acp.core.types import Failure, Float64Array, ImageArray, IntArray
 
 LONGEST_PATH = 200
@@ -48,42 +49,12 @@ def is_image(value: Any) -> bool:
     return isinstance(value, str | Path | Image.Image)
 
 
-def open_image(value: Any) -> Image.Image:
-    """The image of a row, not yet decoded.
-
-    Raises:
-        OSError: no such file, or no image in it, or one too large to be opened.
-    """
-    if isinstance(value, Image.Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image.fromarray(value)
-    if isinstance(value, Mapping):
-        value = value["path"] if value.get("bytes") is None else io.BytesIO(value["bytes"])
-    try:
-        return Image.open(value)
-    except (Image.DecompressionBombError, ValueError) as error:
-        raise OSError(str(error)) from None
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        raise OSError(f"{error.strerror}: {_short(str(value))}") from None
-
-
-def _short(text: str) -> str:
-    """Of what was meant to be a path, and may be a whole image in base64."""
-    return repr(text if len(text) <= LONGEST_PATH else f"{text[:40]}...")
-
-
 def image_rgb(value: Any) -> ImageArray | Failure:
-    """The pixels of a row's image, (H, W, 3) uint8, or why it cannot be read."""
+    """The pixels of a row's image, (H, W, 3) uint8, as it is shown, or why it cannot be read."""
     try:
-        with_profile = open_image(value)
-        return np.asarray(with_profile.convert("RGB"), dtype=np.uint8)
-    except UnidentifiedImageError:
-        return Failure("the image is in no known format")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return Failure(f"the image cannot be read: {one_line(error)}")
+        return decoded_rgb(value)
+    except BrokenImageError as error:
+        return Failure(f"the image {error}")
 
 
 def stored_image(value: Any) -> dict[str, Any] | None:
@@ -101,7 +72,9 @@ def stored_image(value: Any) -> dict[str, Any] | None:
     if isinstance(value, str | Path):
         return {"bytes": _content(Path(value)), "path": str(value)}
     buffer = io.BytesIO()
-    open_image(value).save(buffer, format="PNG", compress_level=1)
+    opened = open_image(value)
+    mode = "RGBA" if "A" in opened.getbands() else "RGB"
+    decoded(opened, mode).save(buffer, format="PNG", compress_level=1)
     return {"bytes": buffer.getvalue(), "path": None}
 
 
@@ -255,9 +228,10 @@ def _size_otherwise(
     """Of the image where there is one, else 1: the boxes are normalised."""
     if image is not None:
         try:
-            width, height = open_image(image).size
-        except OSError as error:
-            raise RowError(f"{where}: width and height are missing, and {error}") from None
+            width, height = size_as_shown(open_image(image))
+        except BrokenImageError as error:
+            what = f"{where}: width and height are missing, and the image {error}"
+            raise RowError(what) from None
         return float(width), float(height)
     reach = max((abs(side) for box in boxes for side in box if math.isfinite(side)), default=0)
     if reach > LARGEST_NORMALISED:

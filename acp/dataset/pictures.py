@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 from acp.annotations.showing import Shown, lines
 from acp.core.boxes import round_half_up
 from acp.core.errors import AcpError, MissingRequirementError, one_line
+from acp.core.images import decoded_rgb
 from acp.core.types import Float64Array, ImageArray, MaskArray
 
 Row = Mapping[str, Any]
@@ -141,7 +141,7 @@ def draw_row(row: Row) -> Image.Image:
 
 def annotate(row: Row) -> Image.Image:
     """The image of a row at full size with masks tinted and boxes labelled."""
-    pixels = np.array(_open(row["image"]).convert("RGB"))
+    pixels = decoded_rgb(row["image"])
     objects = row["objects"]
     for place, code in enumerate(objects["segmentation"]):
         _draw_mask(pixels, _decode(code), ImageColor.getrgb(_colour(place)))
@@ -195,10 +195,6 @@ def _scores(row: Row) -> str:
         for name, key in (("CLIS-L", "clis_l"), (f"CLIS-I{proxy}", "clis_i"), ("CLIS", "clis"))
     ]
     return "  ".join(parts)
-
-
-def _open(image: Any) -> Image.Image:
-    return Image.open(io.BytesIO(image["bytes"])) if isinstance(image, Mapping) else image
 
 
 def _decode(segmentation: Mapping[str, Any]) -> MaskArray:

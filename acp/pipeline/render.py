@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from acp.backends.base import Renderer, RenderRequest
 from acp.core.boxes import inside
 from acp.core.config import Settings
+from acp.core.images import decoded_rgb
 from acp.core.progress import Advance, silent
 from acp.core.seeds import derive_seed
 from acp.core.types import Candidate, Failure, ImageArray, Rendering, Scene
@@ -84,7 +84,7 @@ class Render:
         if isinstance(result, Failure):
             return replace(candidate, reject=f"render: {result.reason}")
         jpeg = encode_jpeg(result.image_rgb, self.settings.jpeg_quality)
-        published = replace(result, image_rgb=decode_image(jpeg))
+        published = replace(result, image_rgb=decoded_rgb(jpeg))
         return replace(candidate, jpeg=jpeg, rendering=published)
 
 
@@ -93,9 +93,3 @@ def encode_jpeg(image_rgb: ImageArray, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image_rgb).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
-
-
-def decode_image(data: bytes) -> ImageArray:
-    """RGB pixels (H, W, 3) of an encoded image."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert("RGB"))

@@ -24,11 +24,11 @@ from acp.backends.registry import make_backend
 from acp.backends.render_gligen import Gligen, GligenOptions, Row, SchedulerName
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.errors import AcpError
+from acp.core.images import decoded_rgb
 from acp.core.seeds import derive_seed
 from acp.core.types import Failure, Rendering, SceneGraph, SceneObject
 from acp.pipeline.pipeline import Pipeline
 from acp.pipeline.recipe import load_recipe
-from acp.pipeline.render import decode_image
 from support.scenes import make_scene
 from support.tiny_diffusion import save_gligen, save_sdxl_refiner
 from support.tiny_vision import save_sam2
@@ -470,7 +470,7 @@ def test_a_recipe_goes_from_scene_graph_to_picks(folder: Path, tmp_path: Path) -
         assert candidate.instances.masks.shape == (2, 64, 64)
     again = pipeline.stages[3]([replace(scenes[1], candidates=())])
     for one, other in zip(again[0].candidates, scenes[1].candidates, strict=True):
-        difference = decode_image(one.jpeg).astype(int) - decode_image(other.jpeg)
+        difference = decoded_rgb(one.jpeg).astype(int) - decoded_rgb(other.jpeg)
         assert np.abs(difference).max() <= 8  # of a JPEG, in another batch
 
 

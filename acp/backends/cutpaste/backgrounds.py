@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from acp.backends.cutpaste.assets import asset_dir, asset_version
-from acp.backends.cutpaste.imaging import open_image
 from acp.backends.cutpaste.tables import (
     Row,
     content_digest,
@@ -27,6 +26,7 @@ from acp.backends.cutpaste.tables import (
     read_rows,
 )
 from acp.core.errors import AcpError
+from acp.core.images import BrokenImageError, decoded, open_image
 
 TABLE = "backgrounds.tsv"
 COLUMNS = (
@@ -83,13 +83,13 @@ class Background:
 
 @lru_cache(maxsize=12)
 def _photograph(background: Background) -> Image.Image:
-    with open_image(background.path) as image:
-        decoded_width = round(LARGEST_KEPT / (background.right - background.left))
-        image.draft("RGB", (decoded_width, round(decoded_width * image.height / image.width)))
-        try:
-            rgb = image.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise AcpError(f"{background.path}: not a readable image") from error
+    try:
+        with open_image(background.path) as image:
+            decoded_width = round(LARGEST_KEPT / (background.right - background.left))
+            image.draft("RGB", (decoded_width, round(decoded_width * image.height / image.width)))
+            rgb = decoded(image)
+    except BrokenImageError as error:
+        raise AcpError(f"{background.path}: {error}") from None
     left, right = (round(x * rgb.width) for x in (background.left, background.right))
     top, bottom = (round(y * rgb.height) for y in (background.top, background.bottom))
     used = rgb.crop((left, top, right, bottom))

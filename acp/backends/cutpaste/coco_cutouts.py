@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw
 
 from acp.backends.cutpaste.color_names import color_phrase
 from acp.backends.cutpaste.cutouts import COLUMNS, TABLE, usual_support
-from acp.backends.cutpaste.imaging import blurred, open_image
+from acp.backends.cutpaste.imaging import blurred
 from acp.backends.cutpaste.tables import inside_folder
 from acp.core.errors import AcpError
+from acp.core.images import BrokenImageError, decoded
 from acp.core.types import MaskArray
 from acp.core.vocabulary import resolve
 
@@ -165,13 +166,12 @@ def _cut(
     mask = decode_segmentation(annotation["segmentation"], image["height"], image["width"])
     if not mask.any() or largest_part(mask) < min_largest_part:
         return "in pieces"
-    with open_image(path) as picture:
-        if picture.size != (image["width"], image["height"]):
-            return "image of another size than annotated"
-        try:
-            rgb = picture.convert("RGB")
-        except (OSError, SyntaxError):
-            return "image file unreadable"
+    try:
+        rgb = decoded(path)
+    except BrokenImageError:
+        return "image file unreadable"
+    if rgb.size != (image["width"], image["height"]):
+        return "image of another size than annotated"
     # Masks of annotators run a little outside and are jagged.
     soft = np.clip((blurred(mask.astype(np.float32), 1.5) - 0.35) / 0.5, 0, 1)
     rgb.putalpha(Image.fromarray((soft * 255).astype(np.uint8)))

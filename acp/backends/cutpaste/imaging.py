@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter, UnidentifiedImageError
+from PIL import Image, ImageFilter
 
 from acp.core.errors import AcpError
+from acp.core.images import BrokenImageError, decoded, open_image
 from acp.core.types import FloatArray
 
 # Cut-outs carry faint dust in their transparent part; it is not the object.
@@ -30,35 +31,21 @@ class Sprite:
         return self.alpha.shape[1], self.alpha.shape[0]
 
 
-def open_image(path: Path) -> Image.Image:
-    """An image whose header has been read.
-
-    Raises:
-        AcpError: there is no such file, or it is not an image.
-    """
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise AcpError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise AcpError(f"{path}: not a readable image") from error
-
-
 def read_cutout(path: Path) -> Image.Image:
     """An RGBA image cropped to what is not transparent.
 
     Raises:
         AcpError: not readable, without transparency, or nothing but transparency.
     """
-    with open_image(path) as image:
-        if "A" not in image.getbands() and "transparency" not in image.info:
-            raise AcpError(
-                f"{path}: a cut-out must be RGBA, this is {image.mode} without transparency"
-            )
-        try:
-            rgba = image.convert("RGBA")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise AcpError(f"{path}: not a readable image") from error
+    try:
+        with open_image(path) as image:
+            if "A" not in image.getbands() and "transparency" not in image.info:
+                raise AcpError(
+                    f"{path}: a cut-out must be RGBA, this is {image.mode} without transparency"
+                )
+            rgba = decoded(image, "RGBA")
+    except BrokenImageError as error:
+        raise AcpError(f"{path}: {error}") from None
     alpha = rgba.getchannel("A")
     if alpha.getextrema()[0] == 255:
         raise AcpError(f"{path}: a cut-out must have transparent pixels, all of this is opaque")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from acp.core.images import decoded
 from acp.dataset.card.markdown import SAMPLE, UNSEEN, one_line
 from acp.dataset.card.statistics import batches, row
 from acp.dataset.pictures import annotate
@@ -75,7 +75,7 @@ def write_sample(folder: Path) -> None:
 
 def draw(image_row: Mapping[str, Any]) -> Image.Image:
     """The image of a row as it is, and beside it with boxes, masks and scores."""
-    plain = Image.open(io.BytesIO(image_row["image"]["bytes"])).convert("RGB")
+    plain = decoded(image_row["image"])
     width, height = plain.size
     both = Image.new("RGB", (2 * width + GAP, height), "white")
     both.paste(plain, (0, 0))

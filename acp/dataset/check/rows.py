@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from acp.core.boxes import BOX_FORMATS, to_xywh_px
 from acp.core.errors import reason_of
+from acp.core.images import BrokenImageError, decoded, is_turned, open_image
 from acp.core.masks import BoolArray, BrokenMaskError, IntArray, Measured, check_polygons, check_rle
 from acp.dataset.check.problems import Problem
 from acp.dataset.check.schema import ENDS, Columns, value_at
@@ -157,7 +156,9 @@ def _check_image(
         if content is None:
             return None
         checked["images"] += 1
-        return decode(content)
+        image = open_image(content)
+        decoded(image)
+        return image.width, image.height, is_turned(image)
     except BrokenImageError as error:
         path = value.get("path") if isinstance(value, dict) else None
         label = f" ({Path(path).name})" if path else ""
@@ -419,10 +420,6 @@ def _objects_of(row: Row) -> Iterator[tuple[int, bool]]:
 # Files of images.
 
 
-class BrokenImageError(ValueError):
-    """Why an image cannot be shown, in a few words."""
-
-
 def content_of(value: Any, root: Path) -> bytes | None:
     """The bytes of an image as stored: `{"bytes", "path"}` or bytes; None for no image.
 
@@ -452,29 +449,3 @@ def _read(path: str, root: Path) -> bytes:
             return content
     except (OSError, ValueError, KeyError):
         raise BrokenImageError("is a path to no file") from None
-
-
-def decode(content: bytes) -> tuple[int, int, bool]:
-    """Width and height of an image, all of which was decoded, and whether EXIF says to turn it by
-    90 degrees.
-
-    Raises:
-        BrokenImageError: it is empty, of no known format, cut off or damaged.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    if not content:
-        raise BrokenImageError("has no bytes")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-                return image.width, image.height, image.getexif().get(0x0112) in TURNED
-    except UnidentifiedImageError:
-        raise BrokenImageError("is of no known image format") from None
-    except Image.DecompressionBombError:
-        raise BrokenImageError("has more pixels than PIL opens") from None
-    except Exception as error:  # each of PIL's formats has its own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BrokenImageError(f"does not decode ({reason})") from None
