@@ -271,7 +271,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no image": (
         edit(CURATED, image(b"<html>")),
-        f"{CURATED}: row 1: image (1.jpg) is a page of HTML, not a picture; put in a whole file, or",
+        f"{CURATED}: row 1: image (1.jpg) is a page of HTML, not a picture; put",
     ),
     "no bytes": (edit(CURATED, image(b"")), f"{CURATED}: row 1: image (1.jpg) has no bytes; put"),
     "null image": (
