@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from acp.annotations.boxes import Annotations, BoxTable, IntArray, StatedRelations, mark_of
-from acp.annotations.caption_llm import parse_by_llm, prompt_version
+from acp.annotations.caption_llm import ParseByLLM, prompt_version
 from acp.annotations.caption_rules import parser_info
 from acp.annotations.captions import Parse, parse_by_rules, relations_of_captions
-from acp.annotations.coco import read_coco
-from acp.annotations.geometric import PREDICATES, GeometricRows, Keeper, geometric_rows
-from acp.annotations.reading import Notify, unheard
-from acp.annotations.relations import read_relations, read_visual_genome
+from acp.annotations.formats import FORMATS
+from acp.annotations.geometric import PREDICATES, Keeper, geometric_rows
+from acp.annotations.reading import (
+    Annotations,
+    BoxTable,
+    Int32Array,
+    Notify,
+    Relations,
+    unheard,
+)
 from acp.backends.base import LLM
 from acp.backends.models.embedding import SentenceEmbedder
 from acp.clis.features import pair_geometry
@@ -26,13 +30,6 @@ from acp.clis.similarity import pack_vectors
 from acp.core.errors import AcpError
 from acp.core.types import FloatArray
 
-Reader = Callable[[Sequence[Path], Notify], Annotations]
-FORMATS: Mapping[str, Reader] = {
-    "coco": read_coco,
-    "lvis": read_coco,
-    "visual-genome": read_visual_genome,
-    "relations": read_relations,
-}
 MOST_VECTORS = 4096
 """Names outside the packaged vocabulary that get a vector; of more, those of most rows."""
 
@@ -85,11 +82,10 @@ def build_priors(
     annotations = reader(files, notify)
     stated, parser = _stated(annotations, options, notify)
     keeper = Keeper(annotations.table, options.max_geometric)
-    image_marks = np.array([mark_of(i) for i in annotations.table.image_ids], dtype=np.uint64)
-    for rows, done in geometric_rows(annotations, image_marks):
+    for rows, done in geometric_rows(annotations):
         keeper.add(rows)
         notify("pairs", done, len(annotations.table))
-    geometric = keeper.rows()
+    geometric = keeper.relations()
     if not len(stated) + len(geometric):
         raise AcpError(f"{files[0]}: no image has two usable boxes, so there is no pair")
     info = {
@@ -128,7 +124,7 @@ def check_writable(out: Path) -> None:
 
 def _stated(
     annotations: Annotations, options: BuildOptions, notify: Notify
-) -> tuple[StatedRelations, Mapping[str, Any] | None]:
+) -> tuple[Relations, Mapping[str, Any] | None]:
     """The relations of the file or of its captions, and who read the captions."""
     if not annotations.captions or options.captions_by == "none":
         return annotations.stated, None
@@ -140,38 +136,29 @@ def _stated(
         if options.llm is None:
             raise AcpError("--captions-by llm: name a language model with --llm")
         options.llm.load()
-        parse = parse_by_llm(names, options.llm, annotations.rejects)
+        parse = ParseByLLM(names, options.llm, annotations.rejects)
         model = options.llm.info()
-        about = {
-            "by": "llm",
-            "model": str(model),
-            "licence": model.licence,
-            "prompt": prompt_version(),
-        }
+        about = {"by": "llm", "model": str(model), "licence": model.licence}
+        about["prompt"] = prompt_version()
     return relations_of_captions(annotations, parse, notify), about
 
 
 def _counts(
-    annotations: Annotations,
-    stated: StatedRelations,
-    geometric: GeometricRows,
-    seen: Mapping[str, int],
+    annotations: Annotations, stated: Relations, geometric: Relations, seen: Mapping[str, int]
 ) -> dict[str, Any]:
-    kept = Counter(dict.fromkeys(PREDICATES, 0))
-    places, counts = np.unique(geometric.predicate, return_counts=True)
-    kept.update({PREDICATES[p]: int(n) for p, n in zip(places, counts, strict=True)})
+    kept = np.bincount(geometric.predicate, minlength=len(PREDICATES)).tolist()
     return {
         "images": len(annotations.table.image_ids),
         "boxes": len(annotations.table),
         "captions": len(annotations.captions),
         "stated": len(stated),
         "geometric_seen": dict(seen),
-        "geometric_kept": dict(kept),
+        "geometric_kept": dict(zip(PREDICATES, kept, strict=True)),
         "left_out": dict(sorted(annotations.rejects.counts.items())),
     }
 
 
-def _names(table: BoxTable, stated: StatedRelations, geometric: GeometricRows) -> list[str]:
+def _names(table: BoxTable, stated: Relations, geometric: Relations) -> list[str]:
     """The categories that occur in rows, the most frequent first."""
     ends = (stated.subject, stated.object, geometric.subject, geometric.object)
     counts = np.bincount(table.category[np.concatenate(ends)], minlength=len(table.names))
@@ -180,49 +167,31 @@ def _names(table: BoxTable, stated: StatedRelations, geometric: GeometricRows) -
 
 
 def _batches(
-    table: BoxTable, stated: StatedRelations, geometric: GeometricRows, notify: Notify
+    table: BoxTable, stated: Relations, geometric: Relations, notify: Notify
 ) -> Iterator[Mapping[str, Any]]:
     """Columns of a priors file: stated relations first, each kind in the order of the input."""
     total, done = len(stated) + len(geometric), 0
-    kinds = (
-        (stated.subject, stated.predicate, stated.object, stated.predicates, STATED),
-        (
-            geometric.subject,
-            geometric.predicate.astype(np.int32),
-            geometric.object,
-            PREDICATES,
-            GEOMETRIC,
-        ),
-    )
-    for subject, predicate, object_, predicates, source in kinds:
-        for begin in range(0, len(subject), _ROWS):
-            part = slice(begin, begin + _ROWS)
-            yield _columns(table, subject[part], predicate[part], object_[part], predicates, source)
-            done += len(subject[part])
+    for relations, source in ((stated, STATED), (geometric, GEOMETRIC)):
+        for begin in range(0, len(relations), _ROWS):
+            yield _columns(table, relations, slice(begin, begin + _ROWS), source)
+            done += min(_ROWS, len(relations) - begin)
             notify("writing", done, total)
 
 
-def _columns(
-    table: BoxTable,
-    subject: IntArray,
-    predicate: IntArray,
-    object_: IntArray,
-    predicates: Sequence[str],
-    source: str,
-) -> Mapping[str, Any]:
+def _columns(table: BoxTable, relations: Relations, part: slice, source: str) -> Mapping[str, Any]:
+    subject, object_ = relations.subject[part], relations.object[part]
     geometry = pair_geometry(table.boxes_xywhn[subject], table.boxes_xywhn[object_])
-    images = table.image[subject]
     return {
         "subject": _texts(table.category[subject], table.names),
-        "predicate": _texts(predicate, predicates),
+        "predicate": _texts(relations.predicate[part], relations.predicates),
         "object": _texts(table.category[object_], table.names),
         **{name: getattr(geometry, name) for name in GEOMETRY},
         "source": _texts(np.zeros(len(subject), np.int32), [source]),
-        "image_id": [table.image_ids[image] for image in images],
+        "image_id": [table.image_ids[image] for image in table.image[subject]],
     }
 
 
-def _texts(indices: IntArray, texts: Sequence[str]) -> Any:
+def _texts(indices: Int32Array, texts: Sequence[str]) -> Any:
     import pyarrow as pa
 
     used, places = np.unique(indices, return_inverse=True)

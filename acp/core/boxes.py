@@ -54,41 +54,6 @@ def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
-def in_convention(
-    boxes_xywhn: FloatArray,
-    size_wh: tuple[int, int],
-    order: str = "xyxy",
-    unit: str = "normalised",
-    origin: str = "corner",
-) -> FloatArray:
-    """Boxes as another library wants them, (N, 4).
-
-    Args:
-        boxes_xywhn: ours.
-        size_wh: of the image, in pixels.
-        order: "xyxy" and "yxyx" are the two corners, "xywh" a corner and the size, "cxcywh" the
-            middle and the size.
-        unit: "normalised" (0-1), "thousandths" (0-1000) or "pixels".
-        origin: of the coordinates: the "corner" top left, or the "centre" of the image.
-
-    >>> box = as_boxes([[0.25, 0.0, 0.5, 0.5]])
-    >>> in_convention(box, (200, 100), "yxyx", "pixels", "centre").tolist()
-    [[-50.0, -50.0, 0.0, 50.0]]
-    """
-    scale = {"normalised": (1, 1), "thousandths": (1000, 1000), "pixels": size_wh}[unit]
-    boxes = boxes_xywhn.astype(np.float64)
-    if origin == "centre":
-        boxes[:, :2] -= 0.5
-    start, size = boxes[:, :2] * scale, boxes[:, 2:] * scale
-    parts = {
-        "xyxy": (start, start + size),
-        "yxyx": (start[:, ::-1], (start + size)[:, ::-1]),
-        "xywh": (start, size),
-        "cxcywh": (start + size / 2, size),
-    }[order]
-    return np.concatenate(parts, axis=1).astype(np.float32)
-
-
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn", "yxyx", "yxyxn")
 """How data sets write boxes: "xywh" is a corner and the size, "xyxy" and "yxyx" are two corners,
 "cxcywh" is the middle and the size; in pixels, or with "n" normalised to the image."""
@@ -131,18 +96,15 @@ def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.b
     return np.asarray(has_area & in_frame, dtype=np.bool_)
 
 
-def intersection_over_union(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
-    """Row-wise overlap of two arrays of boxes, shape (N,), 0-1; 0 where both have no area.
+def gaps(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
+    """How far apart two boxes are along x and y, row by row, shape (N, 2); 0 where they meet.
 
-    >>> intersection_over_union(as_boxes([[0, 0, 2, 2]]), as_boxes([[1, 0, 1, 2]])).tolist()
-    [0.5]
+    >>> gaps(as_boxes([[0, 0, 2, 2]]), as_boxes([[5, 0, 1, 2]])).tolist()
+    [[3.0, 0.0]]
     """
     a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    intersection = np.clip(sides, 0, None).prod(axis=1)
-    union = a_xywh[:, 2:].prod(axis=1) + b_xywh[:, 2:].prod(axis=1) - intersection
-    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return np.asarray(overlap, dtype=np.float32)
+    apart = np.maximum(a[:, :2], b[:, :2]) - np.minimum(a[:, 2:], b[:, 2:])
+    return np.asarray(np.maximum(apart, 0))
 
 
 def masks_to_xywh_px(masks: MaskArray) -> FloatArray:

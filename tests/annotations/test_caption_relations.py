@@ -11,10 +11,10 @@ import pytest
 
 from acp.annotations import captions as captions_module
 from acp.annotations.build import BuildOptions, build_priors
-from acp.annotations.caption_llm import parse_by_llm, relations_schema
+from acp.annotations.caption_llm import ParseByLLM, relations_schema
 from acp.annotations.caption_rules import CaptionParser, missing
 from acp.annotations.captions import Caption, parse_by_rules, promising, relations_of_captions
-from acp.annotations.coco import read_coco
+from acp.annotations.formats import read_coco
 from acp.annotations.reading import Rejects
 from acp.annotations.spellings import Spellings, words
 from acp.backends.base import LLM, CompletionRequest
@@ -236,7 +236,7 @@ def test_answers_of_a_language_model_are_checked_and_counted() -> None:
         answer(("person", "a man rides", "horse")),
     )
     captions = [Caption(0, "A man rides a horse.", {0: 1, 3: 1, 1: 2})] * 4
-    (found,) = parse_by_llm(NAMES, llm, rejects)([captions])
+    (found,) = ParseByLLM(NAMES, llm, rejects)([captions])
     assert found == [[(0, "riding", 3)], [], [], []]
     assert sum(rejects.counts.values()) == 4
     assert {reason.split(":")[0] for reason in rejects.counts} == {
@@ -267,7 +267,7 @@ def test_a_small_language_model_keeps_to_the_schema() -> None:
         Caption(0, "A man rides a brown horse.", {0: 1, 3: 1}),
         Caption(0, "A cat sits on a laptop next to a bowl.", {4: 1, 12: 1, 7: 1}),
     ]
-    (found,) = parse_by_llm(NAMES, llm, rejects)([captions])
+    (found,) = ParseByLLM(NAMES, llm, rejects)([captions])
     assert len(found) == 2
     assert not any("answer" in reason for reason in rejects.counts)
     for caption, triples in zip(captions, found, strict=True):
