@@ -79,7 +79,7 @@ def relations_of_captions(
         for caption, triples in zip(batch, parsed, strict=True):
             for subject, predicate, object_ in triples:
                 if pair := boxes.meant(caption.image, subject, object_):
-                    found[(*pair, predicates[predicate])] = None
+                    found[pair[0], pair[1], predicates[predicate]] = None
         done += len(batch)
         notify("captions", done, len(wanted))
     return Relations.of(list(found), predicates)

@@ -19,9 +19,11 @@ from acp.backends.registry import make_backend
 from acp.clis.priors import default_priors
 from acp.core.errors import AcpError
 from acp.core.types import Failure, Scene
+from acp.core.vocabulary import resolve
 from acp.pipeline.describe import Describe, DescribeSettings
 from acp.pipeline.lay_out import LayOut, LayOutSettings
-from acp.pipeline.planning.llm_schemas import free_scene_schema, layout_schema
+from acp.pipeline.planning.llm_schemas import layout_schema
+from acp.pipeline.planning.scene_plans import FreePlan
 from support.tiny_gguf import save_gguf
 from support.tiny_models import save_llm
 from support.vlm_server import Server, serving
@@ -199,7 +201,7 @@ def test_grammars_of_ever_new_schemas_do_not_fill_the_memory(tmp_path: Path) -> 
     )
     grammars = llm._grammars
     schemas = [json.dumps(layout_schema([f"thing {n}", "dog"])) for n in range(40)]
-    schemas.append(json.dumps(free_scene_schema(["cow", "dog"], 60, True)))
+    schemas.append(json.dumps(FreePlan((resolve("cow"), resolve("dog")), None, 60).schema()))
     compiled = grammars.compiled([*schemas, schemas[0]])
     assert compiled[0] is compiled[-1]
     assert len({id(each) for each in compiled}) == 41

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acp.core.types import Relation
-
 Schema = Mapping[str, Any]
 
 CANVAS = 100
@@ -46,59 +44,6 @@ def record(slots: Mapping[str, Schema]) -> Schema:
         "required": list(slots),
         "additionalProperties": False,
     }
-
-
-def relation_label(relation: Relation, names: Sequence[str]) -> str:
-    """The key of the slot of a relation's wording.
-
-    >>> relation_label(Relation(1, "left of", 0), ("dog", "cow"))
-    'cow ... dog'
-    """
-    return f"{names[relation.subject]} ... {names[relation.object]}"
-
-
-def filled_scene_schema(
-    names: Sequence[str],
-    looks: Sequence[Sequence[str]],
-    relations: Sequence[Relation],
-    wordings: Sequence[Sequence[str]],
-    places: Sequence[str],
-    openings: Sequence[str],
-) -> Schema:
-    """Every slot a choice: what a model that draws from an inventory can show, and how to say it.
-
-    >>> schema = filled_scene_schema(["cow"], [["brown", "black"]], [], [], ["on a meadow"], ["A"])
-    >>> schema["properties"]["looks"]["properties"]["cow"]["enum"]
-    ['brown', 'black']
-    """
-    slots: dict[str, Schema] = {"place": one_of(places)}
-    slots["looks"] = record({name: one_of(look) for name, look in zip(names, looks, strict=True)})
-    if relations:
-        keys = [relation_label(relation, names) for relation in relations]
-        pairs = zip(keys, wordings, strict=True)
-        slots["relations"] = record({key: one_of(choices) for key, choices in pairs})
-    slots["caption"] = one_of(openings)
-    return record(slots)
-
-
-def free_scene_schema(
-    names: Sequence[str], longest_caption: int, with_relations: bool, most_relations: int = 6
-) -> Schema:
-    """Attributes, place and caption as free text; relations too where the model chooses them."""
-    slots: dict[str, Schema] = {"attributes": record({name: text(60) for name in names})}
-    if with_relations:
-        relation = record(
-            {"subject": one_of(names), "predicate": text(30), "object": one_of(names)}
-        )
-        least = min(1, len(names) - 1)
-        most = most_relations if least else 0
-        slots["relations"] = {
-            "type": "array",
-            "items": relation,
-            "minItems": least,
-            "maxItems": most,
-        }
-    return record({**slots, "place": text(60), "caption": text(longest_caption, 10)})
 
 
 def layout_schema(names: Sequence[str]) -> Schema:

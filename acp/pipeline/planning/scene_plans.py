@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,33 +17,11 @@ from acp.clis.predicates import PREDICATES, canonical
 from acp.core.types import Inventory, Relation, SceneGraph, SceneObject
 from acp.core.vocabulary import Category
 from acp.core.wording import Named, compose, names
-from acp.pipeline.planning.llm_schemas import (
-    Schema,
-    filled_scene_schema,
-    free_scene_schema,
-    labels,
-    parse,
-    relation_label,
-)
+from acp.pipeline.planning.llm_schemas import Schema, labels, one_of, parse, record, text
 
 PLACEHOLDERS = frozenset({"objects", "relations"})
-
-
-class Plan(Protocol):
-    """A scene to be described."""
-
-    def schema(self) -> Schema: ...
-
-    def values(self) -> Mapping[str, str]:
-        """For the placeholders of the prompt."""
-
-    def read(self, answer: str) -> SceneGraph:
-        """The scene graph that the answer means. Raises ValueError with the reason if none."""
-
-
-def name_all(categories: Sequence[Category]) -> tuple[str, ...]:
-    """The names of a scene's objects towards a language model."""
-    return labels([category.noun for category in categories])
+MOST_RELATIONS = 6
+"""That a model may choose."""
 
 
 def told(relations: Sequence[Relation], names: Sequence[str]) -> str:
@@ -56,11 +34,39 @@ def told(relations: Sequence[Relation], names: Sequence[str]) -> str:
     return "; ".join(lines) or "none"
 
 
-@dataclass(frozen=True, slots=True)
-class FilledPlan:
-    """Slots that are choices; the caption is put together from them."""
+@dataclass(frozen=True)
+class _Plan:
+    """A scene to be described; `relations` is None where the model chooses them."""
 
     categories: tuple[Category, ...]
+    relations: tuple[Relation, ...] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the objects are called towards a language model."""
+        return labels([category.noun for category in self.categories])
+
+    def values(self) -> Mapping[str, str]:
+        """For the placeholders of the prompt."""
+        if self.relations is not None:
+            asked = told(self.relations, self.names)
+        else:
+            count = len(self.names) - 1
+            asked = f"choose {count}; each object is in at least one" if count else "none"
+        return {"objects": ", ".join(self.names), "relations": asked}
+
+    def _graph(
+        self, attributes: Sequence[str], relations: Sequence[Relation], caption: str, place: str
+    ) -> SceneGraph:
+        pairs = zip(self.categories, attributes, strict=True)
+        objects = tuple(SceneObject(category.name, phrase) for category, phrase in pairs)
+        return SceneGraph(objects, tuple(relations), caption, place)
+
+
+@dataclass(frozen=True)
+class FilledPlan(_Plan):
+    """Slots that are choices; the caption is put together from them."""
+
     relations: tuple[Relation, ...]
     looks: tuple[tuple[str, ...], ...]
     places: tuple[str, ...]
@@ -86,60 +92,65 @@ class FilledPlan:
         return cls(categories, relations, looks, tuple(places[:most_places]), openings)
 
     def schema(self) -> Schema:
-        wordings = [PREDICATES.get(r.predicate, (r.predicate,)) for r in self.relations]
-        names = name_all(self.categories)
-        return filled_scene_schema(
-            names, self.looks, self.relations, wordings, self.places, self.openings
-        )
-
-    def values(self) -> Mapping[str, str]:
-        names = name_all(self.categories)
-        return {"objects": ", ".join(names), "relations": told(self.relations, names)}
+        """Every slot a choice: what can be shown, and how to say it."""
+        looks = zip(self.names, self.looks, strict=True)
+        slots: dict[str, Schema] = {"place": one_of(self.places)}
+        slots["looks"] = record({name: one_of(phrases) for name, phrases in looks})
+        if self.relations:
+            wordings = [PREDICATES.get(r.predicate, (r.predicate,)) for r in self.relations]
+            pairs = zip(self._slots(), wordings, strict=True)
+            slots["relations"] = record({slot: one_of(choices) for slot, choices in pairs})
+        return record({**slots, "caption": one_of(self.openings)})
 
     def read(self, answer: str) -> SceneGraph:
+        """The scene graph that the answer means. Raises ValueError with the reason if none."""
         filled = parse(answer, self.schema())
-        names = name_all(self.categories)
-        looks = [filled["looks"][name] for name in names]
-        worded = [filled["relations"][relation_label(r, names)] for r in self.relations]
+        looks = [filled["looks"][name] for name in self.names]
+        worded = [filled["relations"][slot] for slot in self._slots()]
         named = [Named.of(c.noun, look) for c, look in zip(self.categories, looks, strict=True)]
         caption = compose(filled["caption"], filled["place"], named, self.relations, worded)
-        return _graph(self.categories, looks, self.relations, caption, filled["place"])
+        return self._graph(looks, self.relations, caption, filled["place"])
+
+    def _slots(self) -> list[str]:
+        """The keys of the wordings of the relations, such as "cow ... dog"."""
+        names = self.names
+        return [f"{names[r.subject]} ... {names[r.object]}" for r in self.relations]
 
 
-@dataclass(frozen=True, slots=True)
-class FreePlan:
-    """Slots of free text; `relations` is None where the model chooses them."""
+@dataclass(frozen=True)
+class FreePlan(_Plan):
+    """Slots of free text."""
 
-    categories: tuple[Category, ...]
-    relations: tuple[Relation, ...] | None
     longest_caption: int
 
     def schema(self) -> Schema:
-        names = name_all(self.categories)
-        return free_scene_schema(names, self.longest_caption, self.relations is None)
-
-    def values(self) -> Mapping[str, str]:
-        names = name_all(self.categories)
-        if self.relations is not None:
-            return {"objects": ", ".join(names), "relations": told(self.relations, names)}
-        count = len(names) - 1
-        asked = f"choose {count}; each object is in at least one" if count else "none"
-        return {"objects": ", ".join(names), "relations": asked}
+        """Attributes, place and caption as free text; relations too where the model chooses."""
+        slots: dict[str, Schema] = {"attributes": record({name: text(60) for name in self.names})}
+        if self.relations is None:
+            end, several = one_of(self.names), len(self.names) > 1
+            slots["relations"] = {
+                "type": "array",
+                "items": record({"subject": end, "predicate": text(30), "object": end}),
+                "minItems": int(several),
+                "maxItems": MOST_RELATIONS * several,
+            }
+        return record({**slots, "place": text(60), "caption": text(self.longest_caption, 10)})
 
     def read(self, answer: str) -> SceneGraph:
+        """The scene graph that the answer means. Raises ValueError with the reason if none."""
         filled = parse(answer, self.schema())
-        names = name_all(self.categories)
-        attributes = [_clean(filled["attributes"][name], "an attribute") for name in names]
+        attributes = [_clean(filled["attributes"][name], "an attribute") for name in self.names]
         relations = self.relations
         if relations is None:
-            relations = _chosen(filled["relations"], names)
-        caption, place = (
-            _clean(filled["caption"], "the caption"),
-            _clean(filled["place"], "the place"),
-        )
+            relations = _chosen(filled["relations"], self.names)
+        caption = _clean(filled["caption"], "the caption")
+        place = _clean(filled["place"], "the place")
         if not all(_is_named(category, caption) for category in self.categories):
             raise ValueError("the caption does not name every object")
-        return _graph(self.categories, attributes, relations, caption, place)
+        return self._graph(attributes, relations, caption, place)
+
+
+Plan = FilledPlan | FreePlan
 
 
 def places_for(categories: Sequence[Category], inventory: Inventory) -> tuple[str, ...]:
@@ -159,16 +170,16 @@ def _looks(
     categories: Sequence[Category], inventory: Inventory, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], ...]:
     """The attribute phrases of each; objects of one category share them out, so as to differ."""
+    all_names = [category.name for category in categories]
     decks: dict[str, list[str]] = {}
-    for name in dict.fromkeys(category.name for category in categories):
+    for name in dict.fromkeys(all_names):
         phrases = sorted({look.attributes for look in inventory.looks.get(name, ())})
         if not phrases:
             raise ValueError(f"the renderer has no {name!r}")
         decks[name] = [phrases[index] for index in rng.permutation(len(phrases))]
-    total = [category.name for category in categories]
     looks = []
-    for index, name in enumerate(total):
-        share = decks[name][total[:index].count(name) :: total.count(name)]
+    for index, name in enumerate(all_names):
+        share = decks[name][all_names[:index].count(name) :: all_names.count(name)]
         looks.append(tuple(sorted(share or decks[name])))
     return tuple(looks)
 
@@ -201,15 +212,3 @@ def _clean(text: str, what: str) -> str:
     if not re.search(r"\w", clean) or not clean.isprintable():
         raise ValueError(f"{what} is empty or not plain text")
     return clean
-
-
-def _graph(
-    categories: Sequence[Category],
-    attributes: Sequence[str],
-    relations: tuple[Relation, ...],
-    caption: str,
-    place: str,
-) -> SceneGraph:
-    pairs = zip(categories, attributes, strict=True)
-    objects = tuple(SceneObject(category.name, phrase) for category, phrase in pairs)
-    return SceneGraph(objects, relations, caption, place)
