@@ -117,16 +117,16 @@ def build_recipe(
 def summary(build: Build, out: Path) -> Iterator[str]:
     """Scenes, candidates, kept, rejected by reason, seconds by stage, and how to load it."""
     statistics = read_statistics(out)
-    counts, (seconds, peaks) = statistics.counts(), build.measures()
+    counts, measured = statistics.counts(), measured_in(build.work)
     yield f"scenes      {counts['scenes']} ({counts['scenes rejected']} rejected)"
     yield f"candidates  {counts['candidates']}"
     yield f"kept        {counts['kept']} images with {counts['objects']} objects"
     for (level, reason), count in statistics.rejects().items():
         yield f"rejected    {count:>5}  {level}: {reason}"
-    if seconds:
+    if seconds := measured.seconds:
         yield "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-    if peaks:
-        told = (f"{name} {value / 2**30:.2f}" for name, value in peaks.items())
+    if measured.peak_bytes:
+        told = (f"{name} {value / 2**30:.2f}" for name, value in measured.peak_bytes.items())
         yield "GPU GiB     " + ", ".join(told) + " at most"
     config = "" if counts["kept"] else "'raw', "
     if not counts["kept"]:

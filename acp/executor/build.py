@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,14 +78,17 @@ class Build:
     def remove_damaged(self) -> list[Shard]:
         """Check the files of every finished shard, once a process, and take the markers of those
         that are not whole. Returns these."""
-        finished = [shard for shard in self.shards() if self.marker(shard)]
-        unknown = [shard for shard in finished if shard not in self.checked]
-        damaged = [shard for shard in unknown if not is_intact(shard, self.marker(shard))]
-        self.checked.update(unknown)
-        for shard in damaged:
-            self.checked.remove(shard)
-            del self.known[shard]
-            (shard.folder / MARKER).unlink(missing_ok=True)
+        damaged = []
+        for shard in self.shards():
+            marker = self.marker(shard)
+            if not marker or shard in self.checked:
+                continue
+            if is_intact(shard, marker):
+                self.checked.add(shard)
+            else:
+                damaged.append(shard)
+                del self.known[shard]
+                (shard.folder / MARKER).unlink(missing_ok=True)
         return damaged
 
     def make(self, shards: Sequence[Shard], advance_of: AdvanceOf = lambda name: silent) -> None:
@@ -110,27 +112,16 @@ class Build:
 
     def _finish(self, shard: Shard, part: Part) -> None:
         """Write a shard; what goes wrong is noted in its part."""
-        made = {
-            "scenes": len(part.scenes),
-            "candidates": sum(len(scene.candidates) for scene in part.scenes),
-        }
-        measures = {"seconds": part.measures.seconds, "peak_bytes": part.measures.peak_bytes}
         try:
             tables = rows_of(self, part.scenes)
-            write_shard(shard, tables, self.fingerprint, {"counts": made, **measures})
+            counts = {"scenes": len(part.scenes), "candidates": len(tables["measured"])}
+            measures = {"seconds": part.measures.seconds, "peak_bytes": part.measures.peak_bytes}
+            write_shard(shard, tables, self.fingerprint, {"counts": counts, **measures})
             self.checked.add(shard)
             for stale in (ERROR, FAILURES):
                 (shard.folder / stale).unlink(missing_ok=True)
         except Exception as error:  # one shard's failure must not lose the others
             part.fail(error)
-
-    def measures(self) -> tuple[dict[str, float], dict[str, int]]:
-        """Seconds of all finished shards by stage, and the highest bytes of GPU memory."""
-        seconds, peaks = Counter[str](), Counter[str]()
-        for marker in filter(None, map(self.marker, self.shards())):
-            seconds.update(marker["statistics"]["seconds"])
-            peaks |= Counter(marker["statistics"].get("peak_bytes", {}))
-        return dict(seconds), dict(peaks)
 
     def with_scenes(self, least: int) -> Build:
         """The build with at least so many scenes, and with those that the last shard of its plan

@@ -20,11 +20,8 @@ STAGES = ("combine", "describe", "lay out", "render", "mask", "score")
 class Measured:
     """What the finished scenes of a build took.
 
-    Attributes:
-        scenes: how many scenes are finished.
-        seconds: by stage, and "load" for bringing models into memory, over all processes.
-        peak_bytes: the most GPU memory of each stage; empty without a GPU.
-        stored_bytes: what the shards take on disk.
+    `seconds` are by stage, and "load" for bringing models into memory, over all processes;
+    `peak_bytes` the most GPU memory of each stage; `stored_bytes` what the shards take on disk.
     """
 
     scenes: int
@@ -49,14 +46,10 @@ def measured_in(work: Path) -> Measured:
 
 
 def carried_forward(measured: Measured, scenes: int, processes: int = 1) -> Iterator[str]:
-    """Lines that tell what `scenes` scenes take, given what some of them took.
+    """Lines that tell what `scenes` scenes take, given what some of the same recipe took.
 
-    Loading of models is counted once for each process, everything else by proportion.
-
-    Args:
-        measured: of the same recipe on the same kind of machine.
-        scenes: how many the recipe asks for.
-        processes: how many workers, each with a GPU or a core of its own, share them.
+    `processes` workers, each with a GPU or a core of its own, share them. Loading of models is
+    counted once for each process, everything else by proportion.
 
     >>> some = Measured(10, {"render": 80.0, "score": 20.0, "load": 30.0}, {}, 4_000_000)
     >>> for line in carried_forward(some, 1000, processes=2):

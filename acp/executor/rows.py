@@ -36,12 +36,11 @@ def features(config: str) -> Features:
 
     if config == "scene_graphs":
         return Features(_scene_features())
-    if config == "curated":
-        return Features(_image_features())
     # What pick compares is rounded after it.
-    image = _image_features("float64" if config == "measured" else "float32")
-    objects = {**image["objects"], "reject": List(Value("string"))}
-    found = {**image, "objects": objects, "kept": Value("bool"), "reject": Value("string")}
+    found = _image_features("float64" if config == "measured" else "float32")
+    if config != "curated":
+        found["objects"]["reject"] = List(Value("string"))
+        found |= {"kept": Value("bool"), "reject": Value("string")}
     if config == "measured":
         del found["clis"], found["kept"]
     return Features(found)
@@ -146,7 +145,7 @@ def scene_row(scene: Scene, provenance: Mapping[str, str]) -> dict[str, Any]:
             ("category", "category_id", "frequency", "attributes"),
             [(o.category, *_category(o.category), o.attributes) for o in objects],
         ),
-        "relations": _relations(scene, range(len(objects))),
+        "relations": _relations(scene),
         "layouts": [
             {
                 "source": layout.source,
@@ -180,7 +179,7 @@ def image_row(
         "height": size_wh[1],
         "caption": scene.graph.caption if scene.graph else "",
         "objects": _columns((*_image_features()["objects"], "reject"), objects),
-        "relations": _relations(scene, range(len(objects))),
+        "relations": _relations(scene if objects else None),
         "clis_l": candidate.layout.clis_l,
         "clis_i": scores.clis_i if scores else None,
         "provenance": {
@@ -195,12 +194,10 @@ def image_row(
 
 def picked_rows(measured: Sequence[Row], limits: PickSettings) -> list[dict[str, Any]]:
     """Rows of `raw` from those of `measured`, in which a scene's candidates stand together."""
-    rows = []
-    for _, group in itertools.groupby(measured, key=lambda row: row["provenance"]["scene"]):
-        scene = [*group]
-        verdicts = pick_candidates([*map(_measured, scene)], limits)
-        rows += [_raw_row(row, verdict) for row, verdict in zip(scene, verdicts, strict=True)]
-    return rows
+    groups = itertools.groupby(measured, key=lambda row: row["provenance"]["scene"])
+    scenes = [[*group] for _, group in groups]
+    verdicts = [pick_candidates([*map(_measured, scene)], limits) for scene in scenes]
+    return [*map(_raw_row, itertools.chain(*scenes), itertools.chain(*verdicts))]
 
 
 def _measured(row: Row) -> Measured:
@@ -254,9 +251,7 @@ def _with_images(rows: list[dict[str, Any]], images: Any, config: str) -> pa.Tab
 
     schema = features(config).arrow_schema
     table = pa.Table.from_pylist(rows, schema.remove(schema.get_field_index("image")))
-    return table.add_column(0, schema.field("image"), images).replace_schema_metadata(
-        schema.metadata
-    )
+    return table.add_column(0, "image", images).cast(schema)
 
 
 def curated_row(raw_row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -320,8 +315,8 @@ def _category(name: str) -> tuple[int, str]:
     return category.id, category.frequency
 
 
-def _relations(scene: Scene, places: Sequence[int]) -> dict[str, list[Any]]:
-    relations = scene.graph.relations if scene.graph and len(places) else ()
+def _relations(scene: Scene | None) -> dict[str, list[Any]]:
+    relations = scene.graph.relations if scene and scene.graph else ()
     return _columns(_RELATION, [(r.subject, r.predicate, r.object) for r in relations])
 
 

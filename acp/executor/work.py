@@ -18,9 +18,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +35,9 @@ CLAIM_SECONDS = 300.0
 POLL_SECONDS = 0.2
 TRIES = 3
 """How often a shard may fail before it is set aside."""
+NO_CLAIM = ("", 0)
+ENDS_WITH_PARENT = "ACP_ENDS_WITH_PARENT"
+_RANK = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,11 @@ class Rank:
         >>> Rank.of_environment({})
         Rank(rank=0, size=1, local_rank=0, local_size=1)
         """
-        names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
-        return cls(*(int(environment.get(name, value)) for name, value in names.items()))
+        return cls(*(int(environment.get(name, value)) for name, value in _RANK.items()))
 
     def as_environment(self) -> dict[str, str]:
         """What `of_environment` reads."""
-        values = (self.rank, self.size, self.local_rank, self.local_size)
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return {name: str(value) for name, value in zip(names, values, strict=True)}
-
-
-def claim_seconds() -> float:
-    """How long a claim may stay unchanged before it counts as free: $ACP_CLAIM_TIMEOUT or 300."""
-    try:
-        return max(1.0, float(os.environ["ACP_CLAIM_TIMEOUT"]))
-    except (KeyError, ValueError):
-        return CLAIM_SECONDS
+        return {name: str(value) for name, value in zip(_RANK, astuple(self), strict=True)}
 
 
 class Claims:
@@ -79,10 +71,13 @@ class Claims:
 
     Clocks of several machines need not agree: what counts is that a file changes, by the clock of
     whoever looks at it. Of a process on the same machine it is seen at once that it has ended.
+    A claim that stays as it is for `limit` seconds (by default $ACP_CLAIM_TIMEOUT, or 300) is free.
     """
 
     def __init__(self, limit: float | None = None) -> None:
-        self._limit = claim_seconds() if limit is None else limit
+        self._limit = limit or CLAIM_SECONDS
+        with suppress(KeyError, ValueError):
+            self._limit = limit or max(1.0, float(os.environ["ACP_CLAIM_TIMEOUT"]))
         self._owner = f"{_machine()} {os.getpid()} {secrets.token_hex(8)}"
         self._held: set[Path] = set()
         self._seen: dict[Path, tuple[tuple[str, int], float]] = {}  # each claim, and since when
@@ -142,9 +137,6 @@ class Claims:
                         os.utime(path)
 
 
-NO_CLAIM = ("", 0)
-
-
 def _read_claim(path: Path) -> tuple[str, int]:
     """Owner and time of a claim. The file is opened, not only looked at: network storage may keep
     old answers about files that nobody opens."""
@@ -182,14 +174,8 @@ def finish(
     release: Callable[[], object],
     advance_of: AdvanceOf = lambda name: silent,
 ) -> None:
-    """Work on a build until its data set is there, made by this process or by another.
-
-    Args:
-        build: what is to be made.
-        rank: which of the workers this is.
-        is_released: whether the data set is there.
-        release: makes it of finished shards.
-        advance_of: gives the function that is told how far a stage is, by its name.
+    """Work on a build until its data set is there (`is_released`), made by this worker or another:
+    who is first, once the shards are finished, calls `release`.
 
     Raises:
         AcpError: shards failed again and again, or something would stop every shard of this worker.
@@ -202,10 +188,13 @@ def finish(
         take_gpu(rank.local_rank, rank.local_size)
     with Claims() as claims:
         make_missing(build, claims, rank, advance_of)
-        with _alone(claims, build.work / "release.claim", is_released) as first:
-            if first and not is_released():
-                complete(build, claims)
-                release()
+        while not is_released():
+            if claims.take(build.work / "release.claim"):
+                if not is_released():  # nor has another done it meanwhile
+                    complete(build, claims)
+                    release()
+                return
+            time.sleep(POLL_SECONDS)
 
 
 def complete(build: Build, claims: Claims) -> None:
@@ -217,15 +206,6 @@ def complete(build: Build, claims: Claims) -> None:
     make_missing(build, claims)
     while build.remove_damaged():
         make_missing(build, claims)
-
-
-@contextmanager
-def _alone(claims: Claims, path: Path, is_done: Callable[[], bool]) -> Iterator[bool]:
-    """Wait for a claim; gives False if what it is for was done meanwhile."""
-    while not (taken := claims.take(path)) and not is_done():
-        time.sleep(POLL_SECONDS)
-    yield taken
-    claims.drop(path)
 
 
 def make_missing(
@@ -263,11 +243,7 @@ def forget_failures(build: Build) -> None:
 
 
 def raise_failed(build: Build) -> None:
-    """Tell which shards were set aside.
-
-    Raises:
-        AcpError: some were; names the first with the last line of its error.
-    """
+    """Raise an AcpError if shards were set aside: it names the first and why it failed."""
     failed = [shard for shard in build.missing() if failures(shard) >= TRIES]
     if failed:
         path = failed[0].folder / ERROR
@@ -279,19 +255,12 @@ def raise_failed(build: Build) -> None:
         )
 
 
-ENDS_WITH_PARENT = "ACP_ENDS_WITH_PARENT"
-
-
 def run_workers(
     command: Sequence[str], count: int, logs: Path, watch: Callable[[], object]
 ) -> list[str]:
     """Run a command in `count` processes that are the ranks of one build; they end with this one.
 
-    Args:
-        command: what each runs.
-        count: how many.
-        logs: a folder for what they print.
-        watch: called again and again while they run.
+    What they print goes to the folder `logs`; `watch` is called again and again while they run.
 
     Returns:
         What those say that ended otherwise than with exit code 0.
@@ -308,20 +277,15 @@ def run_workers(
         for worker in workers:
             worker.terminate()
         for worker in workers:
-            _wait(worker)
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(30)
+            worker.kill()
+            worker.wait()
     return [
         f"worker {place} ended early (exit code {worker.returncode}): {_last_line(path)}"
         for place, (worker, path) in enumerate(zip(workers, paths, strict=True))
         if worker.returncode
     ]
-
-
-def _wait(worker: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
-    try:
-        worker.wait(seconds)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
 
 
 def _start(command: Sequence[str], rank: Rank, log: Path) -> subprocess.Popen[bytes]:

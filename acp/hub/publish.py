@@ -7,7 +7,7 @@ as it was, or with the whole release; the same push again sends what is missing 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from huggingface_hub.utils.sha import git_hash
 from acp.core.errors import AcpError, without_token
 from acp.core.progress import Tell
 from acp.hub.errors import in_one_line, passing, retried
-from acp.hub.target import MAIN, Target
+from acp.hub.target import MAIN, MAIN_REF, Target
 
 Stale = Callable[[Collection[str], Callable[[str], bytes]], Collection[str]]
 """Given the files that are there, and how to read one: which of them the release takes away."""
@@ -117,17 +117,9 @@ def check_target(target: Target, *, dry_run: bool = False, tell: Tell = lambda l
     Raises:
         AcpError: nobody has logged in, the Hub cannot be reached, or the target cannot be.
     """
-    _check_options(target, dry_run)
+    push = _Push(Release({}, ""), target, tell, dry_run)
     with in_one_line(target.repo, lambda: _NOT_SENT):
-        retried(_Repository(target).state, tell)
-
-
-def _check_options(target: Target, dry_run: bool) -> None:
-    target.check()
-    if not dry_run and get_token() is None:
-        raise AcpError(
-            "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
-        )
+        retried(push.refs, tell)
 
 
 def publish(
@@ -140,23 +132,20 @@ def publish(
     Raises:
         AcpError: a line with the mend; the repository is as it was unless the line says otherwise.
     """
-    _check_options(target, dry_run)
-    push = _Push(release, target, tell)
+    push = _Push(release, target, tell, dry_run)
     with in_one_line(target.repo, lambda: push.so_far):
-        return retried(push.trial if dry_run else push.attempt, tell)
+        return retried(push.attempt, tell)
 
 
 def stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
     """Size and time of files as they are now; None for one that is missing."""
-    return {path: _stamp(path) for path in paths}
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+    found: dict[Path, tuple[int, int] | None] = {}
+    for path in paths:
+        found[path] = None
+        with suppress(OSError):
+            stat = path.stat()
+            found[path] = stat.st_size, stat.st_mtime_ns
+    return found
 
 
 @contextmanager
@@ -165,59 +154,133 @@ def unchanged(before: Mapping[Path, tuple[int, int] | None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for path, stamp in before.items():
-            if _stamp(path) != stamp:
+        now = stamps(before)
+        for path in before:
+            if now[path] != before[path]:
                 raise AcpError(f"{path}: changed or vanished during the push; push again") from None
 
 
-@dataclass(frozen=True)
-class _State:
-    """What a repository has: the commits of its branches and of `refs/pr/N`, and of its tags."""
+class _Push:
+    """A release on its way; an attempt that follows another finds out how far that one came.
 
-    exists: bool = False
-    private: bool = False
-    heads: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
+    `so_far` says what is in the repository; `base` is the commit that the first attempt found.
+    """
 
-
-class _Repository:
-    """The repository of a target, as a push sees it."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, release: Release, target: Target, tell: Tell, dry_run: bool) -> None:
+        target.check()
+        if not dry_run and get_token() is None:
+            raise AcpError(
+                "no token of the Hub: run hf auth login, or set HF_TOKEN to one with write access"
+            )
+        self.release, self.target, self.tell, self.dry_run = release, target, tell, dry_run
         self.api = HfApi(library_name="acp")
         self.where: dict[str, Any] = {"repo_id": target.repo, "repo_type": target.repo_type}
+        self.before = stamps(each for each in release.files.values() if isinstance(each, Path))
+        self.additions: dict[str, CommitOperationAdd] = {}
+        self.so_far = _NOT_SENT
+        self.created = False
+        self.base = ""
+        self.result: Changes | None = None
 
-    def state(self) -> _State:
-        """What is there, if a release can go there."""
-        target, state = self.target, self._state()
-        if state.exists and target.private and not state.private:
+    def attempt(self) -> Published:
+        """Send, commit and tag what is not there yet; a dry run says what that would be."""
+        refs, target = self.refs(), self.target
+        changes = self.plan(refs)
+        if self.dry_run:
+            return Published(changes, self.address(), created=not refs)
+        if not refs:
+            sdk = "gradio" if target.repo_type == "space" else None
+            private = target.private or None
+            self.api.create_repo(**self.where, private=private, exist_ok=True, space_sdk=sdk)
+            self.created, refs = True, self.refs()
+            changes = self.plan(refs)
+        self.base = self.base or self.head(refs)
+        if target.ref not in refs:
+            self.api.create_branch(
+                **self.where, branch=target.branch, revision=self.base, exist_ok=True
+            )
+        self.result = self.result or changes
+        commit, proposal = self.commit(changes, self.head(refs))
+        if target.tag and f"refs/tags/{target.tag}" not in refs:
+            self.so_far = f"the release is there ({commit}), without its tag"
+            self.api.create_tag(**self.where, tag=target.tag, revision=commit)
+        address = self.address("tree", quote(target.tag or target.branch, safe=""))
+        return Published(self.result, address, commit, proposal, self.created)
+
+    def refs(self) -> dict[str, str]:
+        """The commits of the repository by ref ("refs/heads/main"); none if it is to be made.
+
+        Raises:
+            AcpError: the release cannot go there.
+        """
+        target = self.target
+        try:
+            private = bool(self.api.repo_info(**self.where).private)
+            there = self.api.list_repo_refs(**self.where, include_pull_requests=True)
+            every = [*there.branches, *there.tags, *(there.pull_requests or ())]
+        except RepositoryNotFoundError:
+            private, every = None, []
+        refs = {each.ref: each.target_commit for each in every}
+        if target.private and private is False:
             raise AcpError(
                 f"{target.repo}: exists and is public; make it private in its settings "
                 f"({self.address('settings')}), or leave out --private"
             )
-        if target.branch in state.tags:
+        if f"refs/tags/{target.branch}" in refs:
             raise AcpError(f"--revision {target.branch}: a tag of {target.repo}; name a branch")
         must_be_there = target.create_pr or target.branch.startswith("refs/pr/")
-        if must_be_there and target.branch not in state.heads:
+        if must_be_there and target.ref not in refs:
             mend = "push without --create-pr first" if target.create_pr else "see its pull requests"
             raise AcpError(f"{target.repo}: has no {target.branch} yet; {mend}")
-        if state.exists and not {target.branch, MAIN} & set(state.heads):
+        if private is not None and not {target.ref, MAIN_REF} & set(refs):
             raise AcpError(f"{target.repo}: has no branch {MAIN}; make one on the Hub")
-        return state
+        return refs
 
-    def _state(self) -> _State:
-        try:
-            info = self.api.repo_info(**self.where)
-        except RepositoryNotFoundError:
-            return _State()
-        refs = self.api.list_repo_refs(**self.where, include_pull_requests=True)
-        proposals = {ref.ref: ref.target_commit for ref in refs.pull_requests or ()}
-        return _State(
-            exists=True,
-            private=bool(info.private),
-            heads={**{ref.name: ref.target_commit for ref in refs.branches}, **proposals},
-            tags={ref.name: ref.target_commit for ref in refs.tags},
+    def address(self, *parts: str) -> str:
+        """Of the repository, or of a page of it, for a browser."""
+        pages = f"{self.target.repo_type}s"
+        return without_token("/".join([constants.ENDPOINT, pages, self.target.repo, *parts]))
+
+    def head(self, refs: Mapping[str, str]) -> str:
+        """The commit that the release is to follow; "" of a repository that is to be made."""
+        return refs.get(self.target.ref) or refs.get(MAIN_REF, "")
+
+    def plan(self, refs: Mapping[str, str]) -> Changes:
+        """What is to be done; raises AcpError if somebody else has been faster."""
+        target, head = self.target, self.head(refs)
+        changes = self.changes(head)
+        if self.base not in ("", head) and not changes.nothing:
+            raise AcpError(
+                f"{target.repo}: {target.branch} moved from {self.base[:12]} to {head[:12]} during "
+                "this push, so nothing of it is in; look at what the other one did and push again"
+            )
+        tagged = refs.get(f"refs/tags/{target.tag}") if target.tag else None
+        if tagged is not None and (tagged != head or not changes.nothing):
+            raise AcpError(
+                f"--tag {target.tag}: {target.repo} has it already, at another release "
+                f"({tagged[:12]}); choose another name, or delete that tag first"
+            )
+        return changes
+
+    def changes(self, commit: str) -> Changes:
+        """What the release changes in the files at a commit."""
+        self.additions = ours = self.additions or self.release.additions()
+        there = self.files(commit) if commit else {}
+        stale = self.release.stale(there, lambda path: self.read(commit, path))
+        same = {path for path in ours if path in there and _same(ours[path], there[path])}
+        gone = set(stale) & set(there) - set(ours)
+        size = {path: file.size for path, file in there.items()}
+        size |= {path: each.upload_info.size for path, each in ours.items()}
+
+        kinds = {
+            "new": set(ours) - set(there),
+            "replaced": set(ours) & set(there) - same,
+            "removed": gone,
+            "unchanged": same,
+            "others": set(there) - set(ours) - gone,
+        }
+        return Changes(
+            **{kind: {path: size[path] for path in sorted(kinds[kind])} for kind in kinds}
         )
 
     def files(self, commit: str) -> dict[str, RepoFile]:
@@ -230,103 +293,6 @@ class _Repository:
         copy = self.api.hf_hub_download(**self.where, filename=path, revision=commit)
         return Path(copy).read_bytes()
 
-    def create(self) -> None:
-        """Make it, if nobody has meanwhile."""
-        sdk = "gradio" if self.target.repo_type == "space" else None
-        private = self.target.private or None
-        self.api.create_repo(**self.where, private=private, exist_ok=True, space_sdk=sdk)
-
-    def address(self, *parts: str) -> str:
-        """Of the repository, or of a page of it, for a browser."""
-        pages = f"{self.target.repo_type}s"
-        return without_token("/".join([constants.ENDPOINT, pages, self.target.repo, *parts]))
-
-
-class _Push:
-    """A release on its way; an attempt that follows another finds out how far that one came.
-
-    `so_far` says what is in the repository; `base` is the commit that the first attempt found.
-    """
-
-    def __init__(self, release: Release, target: Target, tell: Tell) -> None:
-        self.release, self.target, self.tell = release, target, tell
-        self.before = stamps(each for each in release.files.values() if isinstance(each, Path))
-        self.repository = _Repository(target)
-        self.additions: dict[str, CommitOperationAdd] = {}
-        self.so_far = _NOT_SENT
-        self.created = False
-        self.base = ""
-        self.result: Changes | None = None
-
-    def trial(self) -> Published:
-        """What an attempt would change; writes nothing."""
-        state = self.repository.state()
-        changes = self.plan(state)
-        return Published(changes, self.repository.address(), created=not state.exists)
-
-    def attempt(self) -> Published:
-        """Send, commit and tag what is not there yet."""
-        state, target = self.repository.state(), self.target
-        changes = self.plan(state)
-        if not state.exists:
-            self.repository.create()
-            self.created, state = True, self.repository.state()
-            changes = self.plan(state)
-        self.base = self.base or self.head(state)
-        if target.branch not in state.heads:
-            self.repository.api.create_branch(
-                **self.repository.where, branch=target.branch, revision=self.base, exist_ok=True
-            )
-        self.result = self.result or changes
-        commit, proposal = self.commit(changes, self.head(state))
-        if target.tag and target.tag not in state.tags:
-            self.so_far = f"the release is there ({commit}), without its tag"
-            self.repository.api.create_tag(**self.repository.where, tag=target.tag, revision=commit)
-        address = self.repository.address("tree", quote(target.tag or target.branch, safe=""))
-        return Published(self.result, address, commit, proposal, self.created)
-
-    def head(self, state: _State) -> str:
-        """The commit that the release is to follow; "" of a repository that is to be made."""
-        return state.heads.get(self.target.branch) or state.heads.get(MAIN, "")
-
-    def plan(self, state: _State) -> Changes:
-        """What is to be done; raises AcpError if somebody else has been faster."""
-        target, head = self.target, self.head(state)
-        changes = self.changes(head)
-        if self.base not in ("", head) and not changes.nothing:
-            raise AcpError(
-                f"{target.repo}: {target.branch} moved from {self.base[:12]} to {head[:12]} during "
-                "this push, so nothing of it is in; look at what the other one did and push again"
-            )
-        tagged = state.tags.get(target.tag) if target.tag else None
-        if tagged is not None and (tagged != head or not changes.nothing):
-            raise AcpError(
-                f"--tag {target.tag}: {target.repo} has it already, at another release "
-                f"({tagged[:12]}); choose another name, or delete that tag first"
-            )
-        return changes
-
-    def changes(self, commit: str) -> Changes:
-        """What the release changes in the files at a commit."""
-        self.additions = ours = self.additions or self.release.additions()
-        there = self.repository.files(commit) if commit else {}
-        stale = self.release.stale(there, lambda path: self.repository.read(commit, path))
-        same = {path for path in ours if path in there and _same(ours[path], there[path])}
-        gone = set(stale) & set(there) - set(ours)
-        size = {path: file.size for path, file in there.items()}
-        size |= {path: each.upload_info.size for path, each in ours.items()}
-
-        def sizes(paths: Collection[str]) -> dict[str, int]:
-            return {path: size[path] for path in sorted(paths)}
-
-        return Changes(
-            new=sizes(set(ours) - set(there)),
-            replaced=sizes(set(ours) & set(there) - same),
-            removed=sizes(gone),
-            unchanged=sizes(same),
-            others=sizes(set(there) - set(ours) - gone),
-        )
-
     def commit(self, changes: Changes, head: str) -> tuple[str, str | None]:
         """The commit that holds the release, and the address of its pull request."""
         if changes.nothing:
@@ -334,14 +300,14 @@ class _Push:
         if self.target.create_pr and (proposed := self.proposed()):
             return proposed
         self.so_far = _NOT_IN
+        additions = [self.additions[path] for path in changes.to_send]
         with unchanged(self.before):
-            self.send([self.additions[path] for path in changes.to_send])
-        operations = [self.additions[path] for path in changes.to_send]
+            self.send(additions)
         removals = [CommitOperationDelete(path) for path in changes.removed]
         try:
-            info = self.repository.api.create_commit(
-                **self.repository.where,
-                operations=[*operations, *removals],
+            info = self.api.create_commit(
+                **self.where,
+                operations=[*additions, *removals],
                 commit_message=self.release.title,
                 revision=self.target.branch,
                 create_pr=self.target.create_pr,
@@ -349,9 +315,9 @@ class _Push:
             )
         except Exception as error:
             if _moved(error):
-                state = self.repository.state()
-                if self.plan(state).nothing:
-                    return self.head(state), None
+                refs = self.refs()
+                if self.plan(refs).nothing:
+                    return self.head(refs), None
             self.so_far = _UNKNOWN if passing(error) else _NOT_IN
             raise
         return info.oid, info.pr_url
@@ -361,8 +327,8 @@ class _Push:
         a push that follows one that was killed."""
         total, sent, count = sum(each.upload_info.size for each in additions), 0, 0
         for batch in _batches(additions):
-            self.repository.api.preupload_lfs_files(
-                **self.repository.where,
+            self.api.preupload_lfs_files(
+                **self.where,
                 additions=batch,
                 revision=self.target.branch,
                 create_pr=self.target.create_pr,
@@ -377,22 +343,18 @@ class _Push:
 
     def proposed(self) -> tuple[str, str] | None:
         """An open pull request that proposes this release already."""
-        found = self.repository.api.get_repo_discussions(
-            **self.repository.where, discussion_type="pull_request", discussion_status="open"
+        found = self.api.get_repo_discussions(
+            **self.where, discussion_type="pull_request", discussion_status="open"
         )
-        heads = self.repository.state().heads
+        refs = self.refs()
         for each in found:
-            head = heads.get(f"refs/pr/{each.num}")
-            if head and each.title == self.release.title and self.holds(head):
-                return head, self.repository.address("discussions", str(each.num))
+            head = refs.get(f"refs/pr/{each.num}")
+            if not head or each.title != self.release.title:
+                continue
+            with suppress(AcpError):  # somebody else has put other data there
+                if self.changes(head).nothing:
+                    return head, self.address("discussions", str(each.num))
         return None
-
-    def holds(self, commit: str) -> bool:
-        """Whether the release is what is there at a commit."""
-        try:
-            return self.changes(commit).nothing
-        except AcpError:  # what somebody else has put there
-            return False
 
 
 def _same(ours: CommitOperationAdd, theirs: RepoFile) -> bool:

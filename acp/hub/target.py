@@ -10,6 +10,7 @@ from acp.core.errors import AcpError
 
 MAIN = "main"
 """The branch that readers get; every repository of the Hub has it."""
+MAIN_REF = f"refs/heads/{MAIN}"
 
 _BAD_IN_NAME = re.compile(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|//|@\{|^[-/.]|[/.]$|\.lock$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -36,6 +37,11 @@ class Target:
     def branch(self) -> str:
         """The branch, or the pull request, that gets the release."""
         return self.revision or MAIN
+
+    @property
+    def ref(self) -> str:
+        """The branch or the pull request as git names it in full."""
+        return self.branch if self.branch.startswith("refs/") else f"refs/heads/{self.branch}"
 
     def check(self) -> None:
         """Refuse names that the Hub does not know.
