@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from acp.annotations.reading import Annotations, BoxTable, Int32Array, MarkArray, Relations, mark_of
 from acp.clis.predicates import holds
-from acp.core.boxes import gaps
+from acp.core.boxes import sides_shared
 from acp.core.types import BoolArray, IntArray
 
 PREDICATES = ("left of", "right of", "above", "below", "inside", "overlapping", "near")
@@ -64,7 +64,8 @@ def true_predicates(subject_xywhn: npt.NDArray[Any], object_xywhn: npt.NDArray[A
     a, b = subject_xywhn, object_xywhn
     found = [holds(name, a, b) for name in PREDICATES[:-1]]
     diagonals = np.hypot(*a[:, 2:].T) + np.hypot(*b[:, 2:].T)
-    return np.stack([*found, np.hypot(*gaps(a, b).T) <= NEAR * diagonals], axis=1)
+    gap = np.hypot(*np.minimum(sides_shared(a, b), 0).T)
+    return np.stack([*found, gap <= NEAR * diagonals], axis=1)
 
 
 def all_pairs(image: Int32Array) -> Iterator[tuple[Int32Array, Int32Array, int]]:

@@ -8,7 +8,7 @@ it first names it, one space, and a JSON table of id, box on a canvas of 0-1000,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,8 +17,8 @@ import numpy as np
 
 from acp.backends.base import BackendOptions, Renderer, RenderRequest
 from acp.backends.models.batches import Batches, in_groups
-from acp.backends.models.diffusion import MEND, SPEED_ONLY, filled, generators, to_rendering
-from acp.backends.models.flux3 import WHO, Flux3Options, Phases, flux3_info, guidance, load_phases
+from acp.backends.models.diffusion import PACKAGES, SPEED_ONLY, filled, generators, to_rendering
+from acp.backends.models.flux3 import WHO, Flux3Options, Phases, flux3_info, load_phases
 from acp.core.boxes import xywh_to_xyxy
 from acp.core.errors import AcpError
 from acp.core.types import Failure, FloatArray, ModelInfo, Rendering, SceneGraph, SceneObject
@@ -49,7 +49,7 @@ class Flux3(Renderer):
 
     name = "flux3"
     summary = "FLUX 3 Image Klein with boxes; gated, mostly non-commercial"
-    modules: ClassVar = {"accelerate": MEND, "diffusers": MEND, "torch": MEND, "transformers": MEND}
+    modules = PACKAGES
     speed_only = SPEED_ONLY
     options_type: ClassVar[type[BackendOptions]] = Flux3Options
     options: Flux3Options
@@ -60,22 +60,16 @@ class Flux3(Renderer):
         self._singly = Batches(1, WHO, OUT_OF_MEMORY)
 
     def load(self) -> None:
-        """Bring the pipeline into memory; without the upsampler for `caption: graph`."""
         _ = self._phases
 
     def info(self) -> ModelInfo:
-        """Id, commit or checksum, and licence; asks the Hub unless the model is a folder.
-
-        Raises:
-            AcpError: no such model, or no access to it.
-        """
         return flux3_info(self.options)
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering | Failure]:
         """Raises AcpError for a size that the model cannot draw."""
         for request in requests:
             self._check_size(request.size_wh)
-        rows = [*self._encoded(requests)]
+        rows = self._encoded(requests)
         return in_groups(
             rows, lambda row: row.shape, lambda group: self._batches.run(group, self._draw)
         )
@@ -110,25 +104,26 @@ class Flux3(Renderer):
                 f"{list(size_wh)}; use [{width}, {height}]"
             )
 
-    def _encoded(self, requests: Sequence[RenderRequest]) -> Iterator[_Encoded | Failure]:
-        """Candidates of one layout share a caption, and equal captions their embeddings."""
+    def _encoded(self, requests: Sequence[RenderRequest]) -> list[_Encoded | Failure]:
+        """Candidates of one layout share a caption. All captions come before all embeddings: two
+        large models need not trade places for each."""
         keys = [(each.graph, each.boxes_xywhn.tobytes()) for each in requests]
         firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
-        answers = self._singly.run([*firsts.values()], lambda batch: [*map(self.caption, batch)])
-        captions = dict(zip(firsts, answers, strict=True))
-        texts = [*dict.fromkeys(text for text in answers if isinstance(text, str))]
-        embeddings = dict(zip(texts, self._singly.run(texts, self._embeddings), strict=True))
-        for request, key in zip(requests, keys, strict=True):
-            caption = captions[key]
-            result = caption if isinstance(caption, Failure) else embeddings[caption]
-            yield result if isinstance(result, Failure) else _Encoded(request, result)
+        captions = self._singly.run([*firsts.values()], lambda batch: [*map(self.caption, batch)])
+        embeddings = in_groups(
+            captions, lambda text: None, lambda texts: self._singly.run(texts, self._embeddings)
+        )
+        of_key = dict(zip(firsts, embeddings, strict=True))
+        return [
+            found if isinstance(found := of_key[key], Failure) else _Encoded(request, found)
+            for request, key in zip(requests, keys, strict=True)
+        ]
 
     def _embeddings(self, texts: Sequence[str]) -> list[Mapping[str, Any] | Failure]:
-        names = ["prompt_embeds"]
-        more: dict[str, Any] = {}
+        names, more = ["prompt_embeds"], dict[str, str]()
         if self._phases.guided:
             names.append("negative_prompt_embeds")
-            if guidance(self.options) > 1:
+            if self.options.guidance > 1:
                 more["negative_prompt"] = self.options.negative_prompt
         outputs = [self._phases.encode(prompt=text, output=names, **more) for text in texts]
         return [
@@ -141,9 +136,10 @@ class Flux3(Renderer):
 
         rows = filled(batch, min(self.options.batch_size, self._batches.size), self.options)
         width, height = batch[0].request.size_wh
+        device = self._phases.draw._execution_device
         images = self._phases.draw(
             **{
-                name: torch.cat([row.embeddings[name] for row in rows]).to(self._phases.device)
+                name: torch.cat([row.embeddings[name] for row in rows]).to(device)
                 for name in batch[0].embeddings
             },
             generator=generators([row.request.seed for row in rows]),
@@ -160,11 +156,7 @@ def layout_boxes(graph: SceneGraph, boxes_xywhn: FloatArray) -> list[Box]:
     """What the pipeline takes as `boxes`: id, description, and `[y_min, x_min, y_max, x_max]`, 0-1.
 
     The ids are the class noun and a number within the class, from left to right, then top to
-    bottom.
-
-    Args:
-        graph: the objects.
-        boxes_xywhn: (N, 4), in their order.
+    bottom. `boxes_xywhn`, (N, 4), are in the order of the objects.
 
     >>> graph = SceneGraph((SceneObject("cat", "black"), SceneObject("cat")), (), "Two cats.")
     >>> boxes = np.array([[0.5, 0.25, 0.25, 0.5], [0, 0.5, 0.25, 0.25]], dtype=np.float32)

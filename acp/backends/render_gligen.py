@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from acp.backends.base import Renderer, RenderRequest
 from acp.backends.models.batches import Batches, in_groups
 from acp.backends.models.diffusion import (
-    MEND,
     OUT_OF_MEMORY,
+    PACKAGES,
     SPEED_ONLY,
     DiffusionOptions,
     check_tokenizer,
@@ -110,7 +110,7 @@ class Gligen(Renderer):
 
     name = "gligen"
     summary = "GLIGEN with diffusers: boxes, many scenes a batch, optional SDXL refiner"
-    modules: ClassVar = {"torch": MEND, "diffusers": MEND, "transformers": MEND, "accelerate": MEND}
+    modules = PACKAGES
     speed_only = SPEED_ONLY
     chunk = 64
     options_type = GligenOptions
@@ -186,7 +186,33 @@ class Gligen(Renderer):
         Raises:
             AcpError: no such model, or one that draws no boxes.
         """
-        return _load(self.options)
+        import diffusers
+
+        options = self.options
+        with no_progress_bars():  # reading the class, diffusers imports it
+            cls = diffusers.StableDiffusionGLIGENPipeline
+        checker: dict[str, Any] = {"requires_safety_checker": options.safety_checker}
+        if not options.safety_checker:
+            checker["safety_checker"] = None
+        pipeline = load_pipeline(options, model_info(options), WHO, cls, **checker)
+        config = pipeline.unet.config
+        if config.attention_type != "gated" or config.in_channels != 4:
+            raise AcpError(
+                f"{WHO}: {options.model} draws no boxes from text; name a GLIGEN for generation "
+                "with text and boxes, such as masterful/gligen-1-4-generation-text-box"
+            )
+        check_tokenizer(pipeline.tokenizer, pipeline.text_encoder, f"{WHO}: {options.model}")
+        if options.safety_checker and pipeline.safety_checker is None:
+            raise AcpError(
+                f"{WHO}: {options.model} has no safety checker; set safety_checker: false"
+            )
+        if options.scheduler is not None:
+            kind = getattr(diffusers, options.scheduler)
+            # Some clip unless told otherwise, which is meant for pixels and spoils latents.
+            config = {"clip_sample": False, **pipeline.scheduler.config}
+            with silent():
+                pipeline.scheduler = kind.from_config(config)
+        return pipeline
 
     @cached_property
     def _negative(self) -> tuple[str, ...]:
@@ -198,7 +224,7 @@ class Gligen(Renderer):
     @cached_property
     def _refiner(self) -> Refiner | None:
         refiner = self.options.refiner
-        return None if refiner is None else Refiner.load(refiner, self.options, WHO)
+        return None if refiner is None else Refiner(refiner, self.options, WHO)
 
     @property
     def _models(self) -> list[DiffusionOptions]:
@@ -220,12 +246,13 @@ class Gligen(Renderer):
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
         guided = options.guidance_scale > 1
         width, height = rows[0].drawn_wh
-        with torch.no_grad(), silent():
-            prompts = self._prompts(rows, guided)
-            fields = _grounding(pipeline, rows, guided)
-        with torch.no_grad(), silent(), _grounded(pipeline.unet, fields):
+        with (
+            torch.no_grad(),
+            silent(),
+            _grounded(pipeline.unet, _grounding(pipeline, rows, guided)),
+        ):
             output = pipeline(
-                **prompts,
+                **self._prompts(rows, guided),
                 # Read in place of these: what `_grounded` gives.
                 gligen_phrases=[""],
                 gligen_boxes=[[0.0, 0.0, 1.0, 1.0]],
@@ -246,33 +273,6 @@ class Gligen(Renderer):
             against, _ = encoded(self.pipeline, [self._negative], count)
             prompts["negative_prompt_embeds"] = against.expand(len(rows), -1, -1)
         return prompts
-
-
-def _load(options: GligenOptions) -> Any:
-    import diffusers
-
-    with no_progress_bars():  # reading the class, diffusers imports it
-        cls = diffusers.StableDiffusionGLIGENPipeline
-    checker: dict[str, Any] = {"requires_safety_checker": options.safety_checker}
-    if not options.safety_checker:
-        checker["safety_checker"] = None
-    pipeline = load_pipeline(options, model_info(options), WHO, cls, **checker)
-    config = pipeline.unet.config
-    if config.attention_type != "gated" or config.in_channels != 4:
-        raise AcpError(
-            f"{WHO}: {options.model} draws no boxes from text; name a GLIGEN for generation with "
-            "text and boxes, such as masterful/gligen-1-4-generation-text-box"
-        )
-    check_tokenizer(pipeline.tokenizer, pipeline.text_encoder, f"{WHO}: {options.model}")
-    if options.safety_checker and pipeline.safety_checker is None:
-        raise AcpError(f"{WHO}: {options.model} has no safety checker; set safety_checker: false")
-    if options.scheduler is not None:
-        kind = getattr(diffusers, options.scheduler)
-        # Some clip unless told otherwise, which is meant for pixels and spoils latents.
-        config = {"clip_sample": False, **pipeline.scheduler.config}
-        with silent():
-            pipeline.scheduler = kind.from_config(config)
-    return pipeline
 
 
 def _grounding(pipeline: Any, rows: Sequence[Row], guided: bool) -> dict[str, Any]:

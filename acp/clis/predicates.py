@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from acp.core.boxes import xywh_to_xyxy
+from acp.core.boxes import sides_shared
 from acp.core.types import BoolArray, FloatArray
 
 PREDICATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -128,8 +128,7 @@ def overlaps(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
 
     1: one side lies within the other; 0: they touch; negative: a gap.
     """
-    a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
-    length = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    length = sides_shared(a_xywh, b_xywh)
     smaller = np.minimum(a_xywh[:, 2:], b_xywh[:, 2:])
     return np.asarray(length / np.maximum(smaller, 1e-6), dtype=np.float32)
 

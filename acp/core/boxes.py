@@ -46,12 +46,13 @@ def xywh_px_to_xywhn(boxes_xywh_px: FloatArray, size_wh: tuple[int, int]) -> Flo
 
 
 def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
-    """`[x, y, w, h]` to `[x_min, y_min, x_max, y_max]`, in whatever unit they are.
+    """`[x, y, w, h]` to `[x_min, y_min, x_max, y_max]`, (..., 4), in whatever unit they are.
 
     >>> xywh_to_xyxy(as_boxes([[1, 2, 3, 4]])).tolist()
     [[1.0, 2.0, 4.0, 6.0]]
     """
-    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+    start = boxes_xywh[..., :2]
+    return np.concatenate([start, start + boxes_xywh[..., 2:]], axis=-1)
 
 
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn", "yxyx", "yxyxn")
@@ -96,15 +97,14 @@ def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.b
     return np.asarray(has_area & in_frame, dtype=np.bool_)
 
 
-def gaps(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
-    """How far apart two boxes are along x and y, row by row, shape (N, 2); 0 where they meet.
+def sides_shared(a_xywh: FloatArray, b_xywh: FloatArray) -> FloatArray:
+    """Length that boxes (..., 4) share along x and y, shape (..., 2); negative: the gap between.
 
-    >>> gaps(as_boxes([[0, 0, 2, 2]]), as_boxes([[5, 0, 1, 2]])).tolist()
-    [[3.0, 0.0]]
+    >>> sides_shared(as_boxes([[0, 0, 2, 2]]), as_boxes([[5, 0, 1, 2]])).tolist()
+    [[-3.0, 2.0]]
     """
     a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
-    apart = np.maximum(a[:, :2], b[:, :2]) - np.minimum(a[:, 2:], b[:, 2:])
-    return np.asarray(np.maximum(apart, 0))
+    return np.asarray(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]))
 
 
 def masks_to_xywh_px(masks: MaskArray) -> FloatArray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from functools import cache
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,6 @@ from acp.core.progress import Advance, silent
 from acp.core.seeds import derive_seed, rng
 from acp.core.types import Float64Array, Inventory, Scene
 from acp.core.vocabulary import Category, categories, nearest, resolve
-from acp.pipeline.planning.plausibility import Plausibility
 
 Indices = npt.NDArray[np.int_]
 Frequency = Literal["r", "c", "f"]
@@ -30,6 +30,23 @@ PLACES: Mapping[str, frozenset[str]] = {
     "indoors": frozenset({"ground", "surface", "wall", "worn"}),
 }
 """What is found together where no inventory says so."""
+
+
+THEMES: Mapping[str, tuple[str, ...]] = {
+    "animals": ("animal_farm", "animal_pet", "animal_wild", "bird", "insect", "sea_life"),
+    "meals": ("food_dish", "food_fruit", "food_sweet", "food_vegetable", "drink", "kitchen"),
+    "traffic": ("vehicle", "street", "aircraft", "boat", "building_part"),
+    "rooms": ("furniture", "bedroom", "bathroom", "decoration", "electronics", "office", "music"),
+    "people": ("person", "clothing", "accessory", "sport", "toy"),
+    "work": ("tool", "container", "garden_plant", "medical", "weapon", "office"),
+}
+"""Groups of the vocabulary whose things go together."""
+
+SAME_GROUP, SAME_THEME, UNRELATED = 4.0, 1.5, 0.005
+SEEN_TOGETHER = 12.0
+"""The weight of a pair of categories is one of the first three, and this times their association:
+the images they share over the geometric mean of what each shares with anything, 0-1."""
+CLEARLY_ASSOCIATED = 0.05
 
 
 class CombineSettings(Settings):
@@ -64,24 +81,15 @@ class CombineSettings(Settings):
             raise ValueError("the list of concepts is empty; leave it out to use all")
         return concepts
 
-    @field_validator("objects_per_scene")
+    @field_validator("objects_per_scene", "frequency_weights")
     @classmethod
-    def _counts(cls, weights: dict[int, float]) -> dict[int, float]:
-        if not all(1 <= count <= 6 for count in weights):
+    def _weights(cls, weights: dict[Any, float]) -> dict[Any, float]:
+        numbers = weights.keys() - {"r", "c", "f"}
+        if not all(1 <= count <= 6 for count in numbers):
             raise ValueError("a scene has 1 to 6 objects")
-        _check_weights(weights.values())
+        if not any(weights.values()) or not all(0 <= w < float("inf") for w in weights.values()):
+            raise ValueError("weights must be 0 or more, and one of them more than 0")
         return weights
-
-    @field_validator("frequency_weights")
-    @classmethod
-    def _classes(cls, weights: dict[Frequency, float]) -> dict[Frequency, float]:
-        _check_weights(weights.values())
-        return weights
-
-
-def _check_weights(weights: Collection[float]) -> None:
-    if any(not 0 <= weight < float("inf") for weight in weights) or not any(weights):
-        raise ValueError("weights must be 0 or more, and one of them more than 0")
 
 
 class Combine:
@@ -106,11 +114,16 @@ class Combine:
         self.recipe_seed = recipe_seed
         self._pool = _pool(settings, inventory)
         self._names = [category.name for category in self._pool]
-        self._places = _places(inventory)
-        self._habitats = [_habitat(category, inventory) for category in self._pool]
+        self._places = (inventory.settings if inventory else PLACES).values()
+        self._habitats = [
+            inventory.habitats[each.name] if inventory else each.habitat for each in self._pool
+        ]
         self._looks = [len(inventory.looks[name]) if inventory else 2 for name in self._names]
         self._walk = self._walk_order()
-        self._plausible = Plausibility(self._pool, priors, settings.largest_size_ratio)
+        self._log_cm = np.log([category.longest_cm for category in self._pool])
+        self._seen_with = [priors.cooccurrence(name) for name in self._names]
+        self._shared = np.array([1.0 + sum(each.values()) for each in self._seen_with])
+        self._partners = cache(self._partner_weights)
         self._balance = np.ones(len(self._pool))
         if settings.concepts is not None:
             self._balance = self._balancing()
@@ -160,12 +173,27 @@ class Combine:
         repeatable = [index for index in chosen if self._looks[index] > 1]
         if draw.random() < self.settings.repeat_chance and repeatable:
             return int(draw.choice(repeatable))
-        weights = np.prod([self._plausible.partners(index) for index in chosen], axis=0)
+        weights = np.prod([self._partners(index) for index in chosen], axis=0)
         weights = weights ** (1 / len(chosen)) * self._fits(chosen) * self._balance
         weights[list(chosen)] = 0
         if not weights.any():
             return None
         return int(draw.choice(len(weights), p=_normalised(weights)))
+
+    def _partner_weights(self, index: int) -> Float64Array:
+        """How well each of the pool goes with `pool[index]`: 0 or more, shape (pool,).
+
+        Nothing goes with what is really `largest_size_ratio` times longer or shorter, or with twice
+        that if the two are clearly seen together.
+        """
+        group, seen_with = self._pool[index].group, self._seen_with[index]
+        kinship = np.array([_kinship(group, other.group) for other in self._pool])
+        shared = np.array([seen_with.get(name, 0.0) for name in self._names])
+        associated = shared / np.sqrt(self._shared[index] * self._shared)
+        apart = np.abs(self._log_cm - self._log_cm[index])
+        limit = self.settings.largest_size_ratio * np.where(associated > CLEARLY_ASSOCIATED, 2, 1)
+        near = np.exp(-((apart / 1.5) ** 2)) * (apart <= np.log(limit) + 1e-9)
+        return np.asarray((kinship + SEEN_TOGETHER * associated) * near)
 
     def _balancing(self) -> Float64Array:
         """Factors by which all of the pool are partners about equally often, shape (pool,).
@@ -173,9 +201,7 @@ class Combine:
         Rows and columns of the affinities are scaled in turn until all have the same sum.
         """
         indices = range(len(self._pool))
-        pairs = np.stack(
-            [self._plausible.partners(index) * self._fits([index]) for index in indices]
-        )
+        pairs = np.stack([self._partners(i) * self._fits([i]) for i in indices])
         np.fill_diagonal(pairs, 0)
         factors = np.ones(len(pairs))
         for _ in range(30):
@@ -186,12 +212,7 @@ class Combine:
     def _fits(self, chosen: Iterable[int]) -> Float64Array:
         """1 where some place has room for a category beside those chosen, else 0."""
         needed = {self._habitats[index] for index in chosen}
-        offered = set().union(*(place for place in self._places if needed <= place))
-        together = {
-            habitat
-            for habitat in offered
-            if any(needed | {habitat} <= place for place in self._places)
-        }
+        together = frozenset().union(*(place for place in self._places if needed <= place))
         return np.array([float(habitat in together) for habitat in self._habitats])
 
 
@@ -200,12 +221,11 @@ def _normalised(weights: Sequence[float] | Float64Array) -> Float64Array:
     return np.asarray(array / array.sum())
 
 
-def _places(inventory: Inventory | None) -> list[frozenset[str]]:
-    return list((inventory.settings if inventory else PLACES).values())
-
-
-def _habitat(category: Category, inventory: Inventory | None) -> str:
-    return inventory.habitats[category.name] if inventory else category.habitat
+def _kinship(a: str, b: str) -> float:
+    if a == b:
+        return SAME_GROUP
+    shared = any(a in groups and b in groups for groups in THEMES.values())
+    return SAME_THEME if shared else UNRELATED
 
 
 def _pool(settings: CombineSettings, inventory: Inventory | None) -> list[Category]:

@@ -15,7 +15,7 @@ from acp.clis.priors import Priors
 from acp.core.config import Settings
 from acp.core.progress import Advance, silent
 from acp.core.seeds import rng
-from acp.core.types import Failure, Inventory, Layout, Scene, SceneGraph
+from acp.core.types import Failure, Inventory, Layout, Scene
 from acp.pipeline.planning.layout_checks import LayoutTask, Limits, defects, drawable, layout_task
 from acp.pipeline.planning.layout_llm import propose
 from acp.pipeline.planning.layout_sampler import propose_layouts
@@ -103,36 +103,27 @@ class LayOut:
         return done
 
     def _block(self, scenes: Sequence[Scene]) -> list[Scene]:
-        graphs = [None if scene.reject else scene.graph for scene in scenes]
-        tasks = [None if graph is None else self._task(graph) for graph in graphs]
-        written = self._written(scenes, tasks)
-        return [
-            scene if task is None else self._lay_out(scene, task, proposals)
-            for scene, task, proposals in zip(scenes, tasks, written, strict=True)
-        ]
-
-    def _task(self, graph: SceneGraph) -> LayoutTask:
-        return layout_task(graph, self.inventory, self.priors.typical_aspects, self.size_wh)
-
-    def _written(
-        self, scenes: Sequence[Scene], tasks: Sequence[LayoutTask | None]
-    ) -> list[list[Layout | Failure]]:
-        """The language model's proposals for each scene, none for one without a task."""
-        written: list[list[Layout | Failure]] = [[] for _ in scenes]
-        asked = [index for index, task in enumerate(tasks) if task is not None]
-        if self.llm is None or not asked:
-            return written
-        answers = propose(
-            [graph for index in asked if (graph := scenes[index].graph) is not None],
-            self.llm,
-            self.settings.llm_proposals,
-            [scenes[index].seed for index in asked],
-            [task.typical_aspects_wh for index in asked if (task := tasks[index]) is not None],
-            self.settings.prompt,
-        )
-        for index, answer in zip(asked, answers, strict=True):
-            written[index] = answer
-        return written
+        graphs = {
+            place: scene.graph
+            for place, scene in enumerate(scenes)
+            if scene.graph is not None and not scene.reject
+        }
+        aspects = self.priors.typical_aspects
+        tasks = [layout_task(g, self.inventory, aspects, self.size_wh) for g in graphs.values()]
+        written: list[list[Layout | Failure]] = [[] for _ in tasks]
+        if self.llm is not None:
+            written = propose(
+                [*graphs.values()],
+                self.llm,
+                self.settings.llm_proposals,
+                [scenes[place].seed for place in graphs],
+                [task.typical_aspects_wh for task in tasks],
+                self.settings.prompt,
+            )
+        done = list(scenes)
+        for place, task, proposals in zip(graphs, tasks, written, strict=True):
+            done[place] = self._lay_out(scenes[place], task, proposals)
+        return done
 
     def _lay_out(
         self, scene: Scene, task: LayoutTask, written: Sequence[Layout | Failure]

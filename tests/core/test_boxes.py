@@ -12,7 +12,7 @@ def test_nothing_in_nothing_out() -> None:
     none = boxes.as_boxes([])
     assert boxes.xywhn_to_xywh_px(none, (64, 48)).shape == (0, 4)
     assert boxes.inside(none).shape == (0,)
-    assert boxes.gaps(none, none).shape == (0, 2)
+    assert boxes.sides_shared(none, none).shape == (0, 2)
     assert boxes.masks_to_xywh_px(np.zeros((0, 4, 4), dtype=bool)).shape == (0, 4)
 
 

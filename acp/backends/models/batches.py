@@ -17,13 +17,11 @@ class Batches:
 
     Where memory runs out, the batch size is halved for good and the batch is tried again. A batch
     that fails for another reason is tried again in halves; what fails alone is a `Failure`.
+    `who` names the backend in errors, `hint` says what helps if one request is too much.
     """
 
     def __init__(self, largest: int, who: str, hint: str = "use a smaller model or image") -> None:
-        """`who` names the backend in errors, `hint` says what helps if one request is too much."""
-        self.size = largest
-        self._who = who
-        self._hint = hint
+        self.size, self._who, self._hint = largest, who, hint
 
     def run(
         self, requests: Sequence[R], work: Callable[[Sequence[R]], Sequence[A | Failure]]
@@ -40,8 +38,7 @@ class Batches:
             if answers is None:
                 # Outside of any `except`: an error's traceback keeps the tensors of the batch.
                 self._shrink(len(batch))
-            else:
-                done += answers
+            done += answers or []
         return done
 
     def _answers(
@@ -105,5 +102,4 @@ def is_device_broken(error: Exception) -> bool:
     """Whether the GPU itself failed: nothing else can then be done in this process."""
     import torch
 
-    broken = getattr(torch, "AcceleratorError", None)
-    return broken is not None and isinstance(error, broken)
+    return isinstance(error, getattr(torch, "AcceleratorError", ()))

@@ -18,7 +18,7 @@ from acp.backends.models.torch_tools import no_progress_bars
 from acp.core.errors import AcpError
 from acp.core.types import Failure, ModelInfo, Rendering
 
-MEND = local_models.MEND
+PACKAGES = dict.fromkeys(("torch", "diffusers", "transformers", "accelerate"), local_models.MEND)
 OUT_OF_MEMORY = "use offload: model, vae_tiling: true, float16 or smaller images"
 SPEED_ONLY = local_models.SPEED_ONLY | {
     "attention_slicing",
@@ -72,17 +72,11 @@ class DiffusionOptions(LocalModelOptions):
 def load_pipeline(
     options: DiffusionOptions, info: ModelInfo, who: str, cls: Any, **more: Any
 ) -> Any:
-    """The pipeline `cls` of the model, placed.
+    """The pipeline `cls` of diffusers on its device, at the revision of `info`.
 
     Weights are read from safetensors; where a model has none, from torch files as tensors alone
-    (`weights_only`), so that no code of a pickle runs.
-
-    Args:
-        options: model, dtype, variant, memory.
-        info: of the same model; its revision is loaded.
-        who: the backend, for errors: "renderer 'gligen'".
-        cls: a class of diffusers with `from_pretrained`.
-        more: what else `from_pretrained` is told, such as `safety_checker=None`.
+    (`weights_only`), so that no code of a pickle runs. `who` names the backend in errors, `more`
+    is what else `from_pretrained` is told.
 
     Raises:
         AcpError: no such model, another kind of pipeline, or one that cannot be loaded.
@@ -91,15 +85,10 @@ def load_pipeline(
     which = {**where, "use_safetensors": None, **more, "variant": options.variant}
     with telling(options, who, partial(_explained, cls)), no_progress_bars(), silent():
         dtype = torch_dtype(options.dtype) or _saved_dtype(options, cls, which)
-        return placed(cls.from_pretrained(**which, dtype=dtype), options, who)
+        return _placed(cls.from_pretrained(**which, dtype=dtype), options, who)
 
 
-def placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
-    """`pipeline` on its device, with the memory options applied and without progress bars.
-
-    Raises:
-        AcpError: the pipeline cannot do what an option asks for.
-    """
+def _placed(pipeline: Any, options: DiffusionOptions, who: str) -> Any:
     import torch
 
     pipeline.set_progress_bar_config(disable=True)
@@ -141,9 +130,8 @@ def _saved_dtype(options: DiffusionOptions, cls: Any, which: dict[str, Any]) -> 
 
     folder = Path(options.model).expanduser()
     if not folder.is_dir():
-        model = which["pretrained_model_name_or_path"]
-        rest = {key: which[key] for key in which if key != "pretrained_model_name_or_path"}
-        folder = Path(cls.download(model, **rest))
+        rest = {**which}
+        folder = Path(cls.download(rest.pop("pretrained_model_name_or_path"), **rest))
     mark = f".{options.variant}" if options.variant else ""
     for part in ("unet", "transformer"):
         for file in sorted(folder.glob(f"{part}/diffusion_pytorch_model{mark}[.-]*safetensors")):
@@ -156,10 +144,8 @@ def _saved_dtype(options: DiffusionOptions, cls: Any, which: dict[str, Any]) -> 
 def check_tokenizer(tokenizer: Any, text_encoder: Any, which: str) -> None:
     """Make sure that texts become tokens, and that what is too long for the encoder is known.
 
-    `which` names the backend and the model in errors.
-
     Raises:
-        AcpError: there is no vocabulary; libraries make an empty one where its files are missing.
+        AcpError: `which` has no vocabulary; libraries make an empty one where files are missing.
     """
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise AcpError(f"{which} has no vocabulary; its folder tokenizer is missing or incomplete")
@@ -169,26 +155,21 @@ def check_tokenizer(tokenizer: Any, text_encoder: Any, which: str) -> None:
 
 
 def windows(text: str, tokenizer: Any) -> tuple[str, ...] | Failure:
-    """`text` in as few parts as possible, cut between words, that a CLIP text encoder reads in
-    full: it takes 75 tokens and drops the rest unasked.
-
-    Returns:
-        At least one part; a `Failure` if a single word has too many tokens.
-    """
+    """`text` in as few parts as possible (at least one), cut between words, that a CLIP text
+    encoder reads in full: it takes 75 tokens and drops the rest unasked."""
     room = tokenizer.model_max_length - 2  # it adds a first and a last token
-    parts: list[list[str]] = [[]]
-    used = 0
+    parts, used = [""], 0
     for word, count in zip(text.split(), token_counts(text.split(), tokenizer), strict=True):
         if count > room:
             return Failure(
                 f"a word of the prompt has {count} tokens of at most {room}: {word[:40]!r}"
             )
         if used + count > room:
-            parts.append([])
+            parts.append("")
             used = 0
-        parts[-1].append(word)
+        parts[-1] = f"{parts[-1]} {word}".lstrip()
         used += count
-    return tuple(" ".join(part) for part in parts)
+    return tuple(parts)
 
 
 def token_counts(texts: Sequence[str], tokenizer: Any) -> list[int]:
@@ -199,13 +180,10 @@ def token_counts(texts: Sequence[str], tokenizer: Any) -> list[int]:
 
 
 def encoded(pipeline: Any, prompts: Sequence[Sequence[str]], count: int) -> tuple[Any, Any]:
-    """Embeddings of prompts given in windows, as `pipeline.encode_prompt` makes them.
+    """Embeddings of prompts in windows, one after another, (R, count x 77, D), and the pooled one
+    of each prompt's first window, (R, P), or None where the pipeline has none.
 
     Prompts with fewer than `count` windows are filled up with empty ones.
-
-    Returns:
-        The windows' embeddings one after another, (R, count x 77, D), and the pooled embedding of
-        each prompt's first window, (R, P), or None where the pipeline has none.
     """
     flat = [part for prompt in prompts for part in [*prompt, *[""] * (count - len(prompt))]]
     output = pipeline.encode_prompt(
@@ -235,32 +213,27 @@ def filled(batch: Sequence[T], size: int, options: DiffusionOptions) -> list[T]:
 
 
 def to_rendering(image: Any, size_wh: tuple[int, int]) -> Rendering | Failure:
-    """The image of a pipeline as uint8 RGB of `size_wh`, scaled if it has another size.
+    """The image of a pipeline as uint8 RGB, scaled to `size_wh` if it has another size.
 
-    Args:
-        image: floats (H, W, 3) from 0 to 1, uint8 (H, W, 3), or a picture of Pillow.
-        size_wh: of the result.
-
-    Returns:
-        The rendering, or a `Failure` for numbers that are no image and for one that is all black:
-        what half precision gives where it overflows, and what a safety checker leaves.
+    It may be floats (H, W, 3) from 0 to 1, uint8 (H, W, 3), or a picture of Pillow. Numbers that
+    are no image, and one that is all black, are a `Failure`: half precision gives them where it
+    overflows, and a safety checker leaves black.
 
     >>> to_rendering(np.full((8, 8, 3), 0.5), (8, 8)).image_rgb[0, 0].tolist()
     [128, 128, 128]
     >>> to_rendering(np.zeros((8, 8, 3)), (8, 8)).reason
     'the image is all black'
     """
-    picture = image
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
         if not np.isfinite(array).all():
             return Failure("the model gave no finite numbers; try dtype: float32 or bfloat16")
         if array.dtype != np.uint8:
             array = (array.clip(0, 1) * 255).round().astype(np.uint8)
-        picture = Image.fromarray(array)
-    if picture.size != size_wh:
-        picture = picture.resize(size_wh, Image.Resampling.LANCZOS)
-    pixels = np.array(picture.convert("RGB"))
+        image = Image.fromarray(array)
+    if image.size != size_wh:
+        image = image.resize(size_wh, Image.Resampling.LANCZOS)
+    pixels = np.array(image.convert("RGB"))
     return Rendering(pixels) if pixels.any() else Failure("the image is all black")
 
 

@@ -55,10 +55,10 @@ class Flux3Options(DiffusionOptions):
     max_new_tokens: int = Field(3584, ge=1, description="longest caption of the upsampler")
     _named_too = field_validator("upsampler")(named)
 
-
-def guidance(options: Flux3Options) -> float:
-    """The scale for a model that knows guidance."""
-    return GUIDANCE if options.guidance_scale is None else options.guidance_scale
+    @property
+    def guidance(self) -> float:
+        """The scale for a model that knows guidance."""
+        return GUIDANCE if self.guidance_scale is None else self.guidance_scale
 
 
 def flux3_info(options: Flux3Options) -> ModelInfo:
@@ -84,11 +84,6 @@ class Phases:
     encode: Any
     draw: Any
     guided: bool
-
-    @property
-    def device(self) -> Any:
-        """Where the tensors of `draw` belong."""
-        return self.draw._execution_device
 
     @property
     def multiple(self) -> int:
@@ -233,9 +228,7 @@ def stream_layers(pipeline: Any, device: Any) -> None:
 
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            apply_group_offloading(
-                part, onload_device=device, offload_type="leaf_level", use_stream=False
-            )
+            apply_group_offloading(part, onload_device=device, offload_type="leaf_level")
 
 
 def _taken_apart(pipeline: Any, blocks: Any, options: Flux3Options) -> Phases:
@@ -250,7 +243,7 @@ def _taken_apart(pipeline: Any, blocks: Any, options: Flux3Options) -> Phases:
     if guided:
         from diffusers import ClassifierFreeGuidance
 
-        guider = ClassifierFreeGuidance(guidance_scale=guidance(options))
+        guider = ClassifierFreeGuidance(guidance_scale=options.guidance)
         pipeline.update_components(guider=guider)
     if options.compile:
         pipeline.transformer.compile()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,39 +60,22 @@ class RefinerOptions(Settings):
         return self
 
 
-class _Row(NamedTuple):
-    """An image (H, W, 3) to draw over, its prompt in windows."""
-
-    image: npt.NDArray[np.float32]
-    prompt: tuple[str, ...]
-    seed: int
-
-
 class Refiner:
-    """The refiner in memory."""
+    """The refiner in memory, with the memory options of the renderer it belongs to.
 
-    def __init__(self, pipeline: Any, options: RefinerOptions, negative_prompt: str) -> None:
-        self._pipeline = pipeline
-        self._options = options
-        self._negative_prompt = negative_prompt
+    Raises:
+        AcpError: no such model, or it cannot be loaded.
+    """
 
-    @classmethod
-    def load(cls, options: RefinerOptions, base: DiffusionOptions, who: str) -> Refiner:
-        """With the memory options of the renderer it belongs to.
-
-        Raises:
-            AcpError: no such model, or it cannot be loaded.
-        """
+    def __init__(self, options: RefinerOptions, base: DiffusionOptions, who: str) -> None:
         with no_progress_bars():
             from diffusers import StableDiffusionXLImg2ImgPipeline
 
         own, which = as_diffusion_options(options, base), f"{who}, refiner"
+        # Pictures must not depend on what is installed: no watermark.
+        more = {"add_watermarker": False}
         pipeline = load_pipeline(
-            own,
-            model_info(own),
-            which,
-            StableDiffusionXLImg2ImgPipeline,
-            add_watermarker=False,  # pictures must not depend on what is installed
+            own, model_info(own), which, StableDiffusionXLImg2ImgPipeline, **more
         )
         if pipeline.text_encoder_2 is None or pipeline.tokenizer_2 is None:
             raise AcpError(
@@ -101,7 +84,7 @@ class Refiner:
             )
         tokenizer, encoder = pipeline.tokenizer_2, pipeline.text_encoder_2
         check_tokenizer(tokenizer, encoder, f"{which}: {options.model}")
-        return cls(pipeline, options, base.negative_prompt)
+        self._pipeline, self._options, self._against = pipeline, options, base.negative_prompt
 
     def refine(
         self, images: npt.NDArray[np.float32], captions: Sequence[str], seeds: Sequence[int]
@@ -111,24 +94,27 @@ class Refiner:
             return [*images]
         parts = [windows(caption, self._pipeline.tokenizer_2) for caption in captions]
         rows = [
-            part if isinstance(part, Failure) else _Row(image, part, seed)
+            part if isinstance(part, Failure) else (image, part, seed)
             for image, part, seed in zip(images, parts, seeds, strict=True)
         ]
-        return in_groups(rows, lambda row: len(row.prompt), self._pass)
+        return in_groups(rows, lambda row: len(row[1]), self._pass)
 
-    def _pass(self, rows: Sequence[_Row]) -> list[npt.NDArray[np.float32] | Failure]:
+    def _pass(
+        self, rows: Sequence[tuple[npt.NDArray[np.float32], tuple[str, ...], int]]
+    ) -> list[npt.NDArray[np.float32] | Failure]:
         import torch
 
-        images = np.stack([row.image for row in rows])
+        drawn, prompts, seeds = zip(*rows, strict=True)
+        images = np.stack(drawn)
         height, width = images.shape[1:3]
         with torch.no_grad(), silent():
             refined = self._pipeline(
-                **self._prompts([row.prompt for row in rows]),
+                **self._prompts(prompts),
                 image=_scaled(images, _working_size((width, height), self._options.least_side)),
                 strength=self._options.strength,
                 num_inference_steps=self._options.steps,
                 guidance_scale=self._options.guidance_scale,
-                generator=generators([derive_seed(row.seed, "refiner") for row in rows]),
+                generator=generators([derive_seed(seed, "refiner") for seed in seeds]),
                 output_type="np",
             ).images
         return [*_scaled(refined, (width, height))]
@@ -137,7 +123,7 @@ class Refiner:
         import torch
 
         pipeline = self._pipeline
-        negative = windows(self._negative_prompt, pipeline.tokenizer_2)
+        negative = windows(self._against, pipeline.tokenizer_2)
         if isinstance(negative, Failure):
             raise ValueError(f"negative_prompt: {negative.reason}")
         count = max(len(negative), len(prompts[0]))
@@ -145,21 +131,18 @@ class Refiner:
         given = {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
         if self._options.guidance_scale <= 1:
             return given
-        if not self._negative_prompt and pipeline.config.force_zeros_for_empty_prompt:
+        if not self._against and pipeline.config.force_zeros_for_empty_prompt:
             against, against_pooled = torch.zeros_like(embeddings), torch.zeros_like(pooled)
         else:
             against, against_pooled = encoded(pipeline, [negative] * len(prompts), count)
-        given |= {"negative_prompt_embeds": against}
-        return {**given, "negative_pooled_prompt_embeds": against_pooled}
+        negatives = {"negative_prompt_embeds": against}
+        return {**given, **negatives, "negative_pooled_prompt_embeds": against_pooled}
 
 
 def as_diffusion_options(options: RefinerOptions, base: DiffusionOptions) -> DiffusionOptions:
     """The refiner's model with the device and memory options of its renderer."""
-    shared = {name: getattr(base, name) for name in DiffusionOptions.model_fields}
-    own = {"model": options.model, "revision": options.revision, "variant": options.variant}
-    return DiffusionOptions.model_construct(
-        **{**shared, **own, "dtype": options.dtype or base.dtype}
-    )
+    own = options.model_dump(include={"model", "revision", "variant"})
+    return base.model_copy(update={**own, "dtype": options.dtype or base.dtype})
 
 
 def _working_size(size_wh: tuple[int, int], least_side: int | None) -> tuple[int, int]:
@@ -177,14 +160,10 @@ def _working_size(size_wh: tuple[int, int], least_side: int | None) -> tuple[int
 
 def _scaled(images: npt.NDArray[np.float32], size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Images (R, H, W, 3) at `size_wh`, without rounding their values to bytes."""
-    height, width = images.shape[1:3]
-    if (width, height) == size_wh:
+    if images.shape[2:0:-1] == size_wh:
         return images
-    planes = [
-        [
-            np.array(Image.fromarray(plane).resize(size_wh, Image.Resampling.LANCZOS))
-            for plane in np.moveaxis(image, -1, 0).astype(np.float32)
-        ]
-        for image in images
-    ]
-    return np.moveaxis(np.array(planes, dtype=np.float32), 1, -1).clip(0, 1)
+    channels = np.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3]).astype(np.float32)
+    planes = [Image.fromarray(each).resize(size_wh, Image.Resampling.LANCZOS) for each in channels]
+    return np.moveaxis(
+        np.stack(list(map(np.asarray, planes))).reshape(len(images), 3, *size_wh[::-1]), 1, -1
+    ).clip(0, 1)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from acp.clis.predicates import canonical, holds
-from acp.core.boxes import inside
+from acp.core.boxes import inside, sides_shared, xywh_to_xyxy
 from acp.core.types import BoolArray, Float64Array, FloatArray, Inventory, Relation, SceneGraph
 from acp.core.vocabulary import categories
+from acp.pipeline.planning.scene_relations import UPPER
 
-UPPER = frozenset({"air", "wall"})
 LOWEST_HORIZON = 0.35
 """How far down, from the top, the ground may end: things on it look larger in proportion to how far
 below that they stand. Lower than where `layout_framing` puts it, so that other layouts, seen from
 higher up, pass too."""
-OVERLAPPING = frozenset({"in front of", "behind", "on", "inside"})
-"""Predicates whose objects may cover each other."""
 RESTING = frozenset({"on", "inside", "above"})
 """Predicates whose subject need not stand on the ground."""
 
@@ -95,12 +96,12 @@ def drawable(task: LayoutTask, boxes_xywhn: FloatArray) -> FloatArray:
     longest_px = (boxes_xywhn[..., 2:] * np.array(task.size_wh)).max(axis=-1)
     room = np.array(task.max_sides_px) / np.maximum(longest_px, 1e-6)
     scale = np.minimum(room.min(axis=1), 1.0)[:, None, None]
-    low = boxes_xywhn[..., :2].min(axis=1, keepdims=True)
-    high = (boxes_xywhn[..., :2] + boxes_xywhn[..., 2:]).max(axis=1, keepdims=True)
+    corners = xywh_to_xyxy(boxes_xywhn)
+    low, high = corners[..., :2].min(1, keepdims=True), corners[..., 2:].max(1, keepdims=True)
     centre = (low + high) / 2
     anchor = centre if task.upper.all() else np.concatenate([centre[..., :1], high[..., 1:]], -1)
-    corners = anchor + scale * (boxes_xywhn[..., :2] - anchor)
-    return np.asarray(np.concatenate([corners, scale * boxes_xywhn[..., 2:]], -1), dtype=np.float32)
+    starts = anchor + scale * (boxes_xywhn[..., :2] - anchor)
+    return np.asarray(np.concatenate([starts, scale * boxes_xywhn[..., 2:]], -1), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,61 +122,39 @@ def defects(task: LayoutTask, boxes_xywhn: FloatArray, limits: Limits) -> list[s
     return found
 
 
-def _checks(task: LayoutTask, boxes: FloatArray, limits: Limits) -> Sequence[tuple[str, BoolArray]]:
-    count = len(task.names)
-    within = inside(boxes.reshape(-1, 4)).reshape(-1, count)
+def _checks(
+    task: LayoutTask, boxes: FloatArray, limits: Limits
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Each defect in words, and which of the layouts have it."""
+    nouns = [f"the {_noun(name)}" for name in task.names]
+    within = inside(boxes.reshape(-1, 4)).reshape(-1, len(nouns))
+    yield "a box is outside the image", np.asarray(~within.all(axis=1))
     sides = boxes[..., 2:] * np.array(task.size_wh)
-    outside: BoolArray = np.asarray(~within.all(axis=1), dtype=np.bool_)
-    checks = [("a box is outside the image", outside)]
-    for index, name in enumerate(task.names):
+    for index, noun in enumerate(nouns):
         small = sides[:, index].min(axis=1) < limits.min_side_px
-        checks.append((f"the {_noun(name)} is smaller than {limits.min_side_px:g} pixels", small))
-    checks += _size_checks(task, boxes, sides.max(axis=2), limits.max_size_error)
-    checks += [
-        (
-            f"the {_noun(task.names[r.subject])} is not {r.predicate} "
-            f"the {_noun(task.names[r.object])}",
-            ~holds(r.predicate, boxes[:, r.subject], boxes[:, r.object]),
-        )
-        for r in task.relations
-    ]
-    checks += _ground_checks(task, boxes)
+        yield f"{noun} is smaller than {limits.min_side_px:g} pixels", small
+    bottoms = boxes[..., 1] + boxes[..., 3]
+    # What is really the larger may look smaller only as far as it is farther away.
+    longest_px, below = sides.max(axis=2), np.maximum(bottoms - LOWEST_HORIZON, 0.05)
+    for large, small in permutations(range(len(nouns)), 2):
+        if not task.upper[large] and task.lengths_cm[large] > task.lengths_cm[small] > 0:
+            limit = limits.max_size_error * np.maximum(below[:, small] / below[:, large], 1)
+            wrong = longest_px[:, small] > limit * longest_px[:, large]
+            yield f"{nouns[small]} looks larger than {nouns[large]}", wrong
+    for r in task.relations:
+        kept = holds(r.predicate, boxes[:, r.subject], boxes[:, r.object])
+        yield f"{nouns[r.subject]} is not {r.predicate} {nouns[r.object]}", ~kept
+    pairs = [(relation, canonical(relation.predicate)) for relation in task.relations]
+    resting = {r.subject for r, predicate in pairs if predicate in RESTING}
+    resting |= {r.object for r, predicate in pairs if predicate == "below"}
+    for index, noun in enumerate(nouns):
+        if task.grounded and not task.upper[index] and index not in resting:
+            yield f"{noun} floats", bottoms[:, index] < 0.5
     hidden = 1 - visible_shares(boxes) > 1 - limits.min_visible
-    within_other = {r.subject for r in task.relations if canonical(r.predicate) == "inside"}
-    for index, name in enumerate(task.names):
+    within_other = {r.subject for r, predicate in pairs if predicate == "inside"}
+    for index, noun in enumerate(nouns):
         if index not in within_other:
-            checks.append((f"too little of the {_noun(name)} is visible", hidden[:, index]))
-    return checks
-
-
-def _size_checks(
-    task: LayoutTask, boxes: FloatArray, longest_px: FloatArray, max_error: float
-) -> list[tuple[str, BoolArray]]:
-    """What is really the larger may look smaller only as far as it is farther away."""
-    below = np.maximum(boxes[..., 1] + boxes[..., 3] - LOWEST_HORIZON, 0.05)
-    checks = []
-    for large in range(len(task.names)):
-        for small in range(len(task.names)):
-            if not task.lengths_cm[large] > task.lengths_cm[small] > 0:
-                continue
-            limit = max_error * np.maximum(below[:, small] / below[:, large], 1)
-            reversed_ = longest_px[:, small] > limit * longest_px[:, large]
-            reason = f"the {_noun(task.names[small])} looks larger than the "
-            wrong = np.asarray(reversed_ & ~task.upper[large], dtype=np.bool_)
-            checks.append((reason + _noun(task.names[large]), wrong))
-    return checks
-
-
-def _ground_checks(task: LayoutTask, boxes: FloatArray) -> list[tuple[str, BoolArray]]:
-    resting = {r.subject for r in task.relations if canonical(r.predicate) in RESTING}
-    resting |= {r.object for r in task.relations if canonical(r.predicate) == "below"}
-    if not task.grounded:
-        return []
-    return [
-        (f"the {_noun(name)} floats", boxes[:, index, 1] + boxes[:, index, 3] < 0.5)
-        for index, name in enumerate(task.names)
-        if not task.upper[index] and index not in resting
-    ]
+            yield f"too little of {noun} is visible", hidden[:, index]
 
 
 def visible_shares(boxes_xywhn: FloatArray) -> FloatArray:
@@ -183,12 +162,12 @@ def visible_shares(boxes_xywhn: FloatArray) -> FloatArray:
 
     Nearer is what has the lower bottom edge; shares covered by two boxes count twice.
     """
-    low, size = boxes_xywhn[..., :2], boxes_xywhn[..., 2:]
-    high = low + size
-    corner = np.minimum(high[:, :, None], high[:, None]) - np.maximum(low[:, :, None], low[:, None])
-    covered = np.clip(corner, 0, None).prod(axis=-1)
-    nearer = high[:, None, :, 1] > high[:, :, None, 1]
-    area = np.maximum(size.prod(axis=-1), 1e-9)
+    corners = xywh_to_xyxy(boxes_xywhn)
+    covered = np.clip(sides_shared(boxes_xywhn[:, :, None], boxes_xywhn[:, None]), 0, None).prod(
+        axis=-1
+    )
+    nearer = corners[:, None, :, 3] > corners[:, :, None, 3]
+    area = np.maximum(boxes_xywhn[..., 2:].prod(axis=-1), 1e-9)
     shares = 1 - (covered * nearer).sum(axis=2) / area
     return np.asarray(np.clip(shares, 0, 1), dtype=np.float32)
 

@@ -7,6 +7,7 @@ behind each other, and what flies or hangs above one of them; then it reads the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import log
 
@@ -39,66 +40,53 @@ def draw_relations(
     order = rng.permutation(len(names)).tolist()
     lower = [index for index in order if habitats[index] not in UPPER]
     upper = [index for index in order if habitats[index] in UPPER]
-    columns = _columns(lower or upper, names, bool(lower), weights, rng)
-    edges = [*_within(columns), *_between(columns, names, weights, rng)]
+    arranging = _Arranging(names, weights, rng)
+    columns = arranging.columns(lower or upper, may_overlap=bool(lower))
+    edges = [Relation(each[0], "in front of", each[1]) for each in columns if len(each) == 2]
+    edges += [arranging.beside(left, right) for left, right in pairwise(columns)]
     if lower:
         edges += [Relation(index, "above", int(rng.choice(lower))) for index in upper]
     return _told_from(0, [_perhaps_inverted(edge, rng) for edge in edges])
 
 
-def _columns(
-    order: Sequence[int],
-    names: Sequence[str],
-    may_overlap: bool,
-    weights: Weights,
-    rng: np.random.Generator,
-) -> list[list[int]]:
-    """Objects from left to right; a column of two has the front one first."""
-    columns: list[list[int]] = []
-    for index in order:
-        if may_overlap and columns and len(columns[-1]) == 1:
-            behind = columns[-1][0]
-            if rng.random() < _depth_chance(names[index], names[behind], weights):
-                columns[-1] = _front_first(index, behind, names, rng)
-                continue
-        columns.append([index])
-    return columns
+@dataclass(frozen=True, slots=True)
+class _Arranging:
+    names: Sequence[str]
+    weights: Weights
+    rng: np.random.Generator
 
+    def columns(self, order: Sequence[int], may_overlap: bool) -> list[list[int]]:
+        """Objects from left to right; a column of two has the front one first."""
+        columns: list[list[int]] = []
+        for index in order:
+            behind = columns[-1] if columns else []
+            if may_overlap and len(behind) == 1 and self._one_in_front(index, *behind):
+                columns[-1] = self._front_first(index, *behind)
+            else:
+                columns.append([index])
+        return columns
 
-def _depth_chance(a: str, b: str, weights: Weights) -> float:
-    """Of "in front of" or "behind" against beside each other."""
-    weight = weights(a, b)
-    depth = weight["in front of"] + weight["behind"]
-    return depth / (depth + weight["left of"] + weight["right of"] + weight["next to"])
+    def _one_in_front(self, a: int, b: int) -> bool:
+        """By how common "in front of" or "behind" is against beside each other."""
+        weight = self.weights(self.names[a], self.names[b])
+        depth = weight["in front of"] + weight["behind"]
+        beside = weight["left of"] + weight["right of"] + weight["next to"]
+        return self.rng.random() < depth / (depth + beside)
 
+    def _front_first(self, a: int, b: int) -> list[int]:
+        """The smaller thing stands in front more often, and always where it is half as large."""
+        size_a, size_b = (categories()[self.names[index]].longest_cm for index in (a, b))
+        a_in_front = self.rng.random() < 0.5 - log(size_a / size_b) / (2 * log(2))
+        return [a, b] if a_in_front else [b, a]
 
-def _front_first(a: int, b: int, names: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """The smaller thing stands in front more often, and always where it is half as large."""
-    size_a, size_b = (categories()[names[index]].longest_cm for index in (a, b))
-    a_in_front = rng.random() < 0.5 - log(size_a / size_b) / (2 * log(2))
-    return [a, b] if a_in_front else [b, a]
-
-
-def _within(columns: Sequence[Sequence[int]]) -> list[Relation]:
-    return [Relation(c[0], "in front of", c[1]) for c in columns if len(c) == 2]
-
-
-def _between(
-    columns: Sequence[Sequence[int]],
-    names: Sequence[str],
-    weights: Weights,
-    rng: np.random.Generator,
-) -> list[Relation]:
-    """One relation for each two neighbouring columns."""
-    edges = []
-    for left, right in pairwise(columns):
-        a, b = int(rng.choice(left)), int(rng.choice(right))
-        weight = weights(names[a], names[b])
+    def beside(self, left: Sequence[int], right: Sequence[int]) -> Relation:
+        """A relation of two neighbouring columns."""
+        a, b = int(self.rng.choice(left)), int(self.rng.choice(right))
+        weight = self.weights(self.names[a], self.names[b])
         sided = weight["left of"]
         beside = weight["next to"] if len(left) == len(right) == 1 else 0.0
-        near = rng.random() * (sided + beside) >= sided
-        edges.append(Relation(a, "next to" if near else "left of", b))
-    return edges
+        near = self.rng.random() * (sided + beside) >= sided
+        return Relation(a, "next to" if near else "left of", b)
 
 
 def _perhaps_inverted(relation: Relation, rng: np.random.Generator) -> Relation:
