@@ -16,6 +16,7 @@ from acp.annotations.showing import Shown, lines
 from acp.core.boxes import round_half_up
 from acp.core.errors import AcpError, MissingRequirementError, one_line
 from acp.core.images import decoded_rgb
+from acp.core.masks import BrokenMaskError, decode_rle
 from acp.core.types import Float64Array, ImageArray, MaskArray
 
 Row = Mapping[str, Any]
@@ -144,7 +145,7 @@ def annotate(row: Row) -> Image.Image:
     pixels = decoded_rgb(row["image"])
     objects = row["objects"]
     for place, code in enumerate(objects["segmentation"]):
-        _draw_mask(pixels, _decode(code), ImageColor.getrgb(_colour(place)))
+        _draw_mask(pixels, _decode(code, pixels), ImageColor.getrgb(_colour(place)))
     image = Image.fromarray(pixels)
     pen = ImageDraw.Draw(image)
     for place, box in enumerate(objects["bbox"]):
@@ -197,11 +198,11 @@ def _scores(row: Row) -> str:
     return "  ".join(parts)
 
 
-def _decode(segmentation: Mapping[str, Any]) -> MaskArray:
-    from pycocotools import mask as coco_mask
-
-    mask: MaskArray = coco_mask.decode(dict(segmentation)).astype(bool)
-    return mask
+def _decode(segmentation: Mapping[str, Any], pixels: ImageArray) -> MaskArray:
+    try:
+        return decode_rle(segmentation, (pixels.shape[1], pixels.shape[0]))
+    except BrokenMaskError as error:
+        raise AcpError(f"a mask cannot be drawn: {error}; {error.fix}") from None
 
 
 def _thumbnail_size(row: Row) -> tuple[int, int]:

@@ -20,7 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from acp.cli.main import app
+from acp.core.errors import AcpError
 from acp.dataset.check import check_data_set
+from acp.dataset.pictures import show_data_set
 from acp.dataset.receipt import RECEIPT, read_receipt, sums_of, write_receipt
 
 CURATED = "curated/train-00000-of-00001.parquet"
@@ -393,3 +395,10 @@ def test_without_a_receipt_less_is_asked(folder: Path) -> None:
     assert [warning.kind for warning in report.warnings] == ["unclaimed"]
     assert "caption, objects.category_id, " in report.notes[0]
     assert report.summary().endswith("no problem in that, see above for what was not checked")
+
+
+@pytest.mark.parametrize("size", [[0, 0], [100_000, 100_000], [3, 4]])
+def test_a_mask_that_is_broken_is_not_drawn(folder: Path, size: list[int]) -> None:
+    edit(RAW, mask(size=size))(folder)
+    with pytest.raises(AcpError, match=r"a mask cannot be drawn: segmentation "):
+        show_data_set(str(folder), folder / "sheet.jpg", 1)
