@@ -81,7 +81,7 @@ def work(name: str, pairs: int, relations: int, references: int) -> Work:
         close=ones > 0,
         area_factor=ones,
         level=("triple",) * relations,
-        confidence=np.full(relations, float(references)),
+        evidence=np.full(relations, float(references)),
         reason=("",) * relations,
     )
     group = np.sort(np.arange(pairs) % relations)

@@ -37,7 +37,7 @@ class Shown:
     level: str
     rows: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
-    confidence: float
+    evidence: float
 
     @property
     def answer(self) -> str:
@@ -66,7 +66,7 @@ def look_up(priors: Priors, triple: Triple) -> Shown:
             near = closest(fold_name(name), priors.table.names, 3) or nearest(name)
             raise AcpError(f"{name!r} is a category of neither the priors nor LVIS{_hint(near)}")
     sets = priors.reference_sets([triple])
-    return Shown(priors, triple, sets.level[0], sets.rows, sets.weights, float(sets.confidence[0]))
+    return Shown(priors, triple, sets.level[0], sets.rows, sets.weights, float(sets.evidence[0]))
 
 
 def _hint(near: Sequence[str]) -> str:
@@ -99,7 +99,8 @@ def lines(shown: Shown) -> Iterator[str]:
         yield f"{what:<12}{counts}{notes.get(what, '')}"
     yield f"answered by {shown.answer}"
     only = " stated ones" if priors.stated[shown.rows].all() and priors.stated.any() else ""
-    yield f"references  {len(shown.rows)}{only}, confidence {shown.confidence:.4g}"
+    yield f"references  {len(shown.rows)}{only}"
+    yield f"evidence    {shown.evidence:.4g} (1 a reference of these categories, less of others)"
     kinds = Counter(" ".join(priors.triple(int(row))) for row in shown.rows)
     for name, count in kinds.most_common(MOST_SIMILAR):
         yield f"{count:>10}  {name}"

@@ -50,10 +50,12 @@ def score(rows: Iterable[Row], **options: Any) -> dict[str, Any]:
             (`acp.clis.questions`); `layout_weight`, the share of CLIS-L in CLIS (0.5).
 
     Returns:
-        Lists with an entry a row, in order: `clis_l` and its parts `clis_l_size`,
+        Lists with an entry a row, in order: `clis_l`, `clis_l_percentile` (how many in a hundred
+        real pairs of the priors score lower), its parts `clis_l_size`,
         `clis_l_distance`, `clis_l_direction` (at most 100; -100 or more but in `reference`, 0 or
-        more in `acp`), `clis_l_confidence` (>= 0), `clis_l_level` and `clis_l_references`
-        (what answered for the relation of least confidence, and how many), `clis_i`,
+        more in `acp`), `clis_l_evidence` (how many references, each by how alike its categories
+        are), `clis_l_level` and `clis_l_references` (what answered for the relation of least
+        evidence, and how many), `clis_i`,
         `clis_i_global` (0-100), `clis_i_instances` (a list), `clis`, and `clis_l_reason` and
         `clis_i_reason` where a score is None; `mean_*` of each score and `unscored_*`, how many
         have none; and `variant`, `components`, `priors`, `captioner`, `judge`, `prompt_version`.

@@ -18,9 +18,9 @@ of that relation:
     total     = the mean of the three, weighted
 
 A pair has the total with the reference at index floor(n_close / 50) in falling order (the 98th
-percentile), times 100; an image the mean of its relations, weighted by confidence. That is the
+percentile), times 100; an image the mean of its relations, weighted by evidence. That is the
 variant `paper`; `reference` follows the authors' code quirk by quirk; `acp` is a ratio of densities
-(`acp.clis.density`). `docs/clis.md` has every difference.
+(`acp.clis.density`) and an image's plain mean. `docs/clis.md` has every difference.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import numpy.typing as npt
 from acp.clis.density import density_scores
 from acp.clis.features import PairFeatures, PairGeometry, PairScores, features_of, pair_geometry
 from acp.clis.predicates import canonical, sided
-from acp.clis.priors import Priors, ReferenceSets
+from acp.clis.priors import Priors, ReferenceSets, Triple
 from acp.core.types import BoolArray, Float64Array, FloatArray, IntArray, Relation
 
 VARIANTS = ("paper", "reference", "acp")
@@ -335,6 +335,60 @@ def _weights(priors: Priors) -> Weights:
     return Weights(*(1 / deviations).tolist())
 
 
+# What real layouts get
+
+FOLDS, LEAST_REAL, ENOUGH_REAL = 5, 100, 1000
+"""Parts that are held out in turn; real pairs below which they tell nothing, and that suffice."""
+_REAL: WeakKeyDictionary[Priors, dict[str, Float64Array]] = WeakKeyDictionary()
+
+
+def real_scores(priors: Priors, variant: str) -> Float64Array:
+    """CLIS-L of real pairs, rising, (M,): what to compare a score with.
+
+    The pairs are those of the priors that were stated (all, where hardly any were), each scored
+    without itself; none where fewer than 100 have a score.
+
+    >>> from acp.clis.priors import default_priors
+    >>> bool(80 < np.median(real_scores(default_priors(), "paper")) < 90)
+    True
+    """
+    known = _REAL.setdefault(priors, {})
+    if variant not in known:
+        found, count = [np.zeros(0)], 0
+        for rows, others in held_out(priors):
+            triples, group = distinct([priors.triple(row) for row in rows.tolist()])
+            sets = others.reference_sets(triples, strict=variant == "reference")
+            pairs = priors.geometry.take(rows)
+            found.append(score_geometry(pairs, group, triples, sets, others, variant).total)
+            count += len(rows)
+            if count >= ENOUGH_REAL:
+                break
+        scores = np.concatenate(found)
+        scores = np.sort(scores[np.isfinite(scores)])
+        known[variant] = scores if len(scores) >= LEAST_REAL else scores[:0]
+    return known[variant]
+
+
+def held_out(priors: Priors) -> Iterator[tuple[IntArray, Priors]]:
+    """Real pairs, the rows (M,) of a fifth of them, and priors that hold nothing of their boxes."""
+    table, pairs = priors.table, priors.geometry
+    areas = np.stack([pairs.subject_w * pairs.subject_h, pairs.object_w * pairs.object_h], axis=1)
+    areas = np.sort(areas, axis=1).round(9)  # two boxes are several rows: either way round
+    fold = np.unique(areas, axis=0, return_inverse=True)[1].ravel() % FOLDS
+    asked = table.stated if table.stated.sum() >= LEAST_REAL else np.ones(len(table), bool)
+    for number in range(FOLDS):
+        rows = np.flatnonzero(asked & (fold == number))
+        rows = rows[:: -(-len(rows) // ENOUGH_REAL) or 1]
+        if len(rows) < len(table) and (fold != number).any():
+            yield rows, Priors(table.take(np.flatnonzero(fold != number)))
+
+
+def distinct(triples: Sequence[Triple]) -> tuple[list[Triple], IntArray]:
+    """The different ones of N triples, and which is each, (N,)."""
+    numbers = {triple: place for place, triple in enumerate(dict.fromkeys(triples))}
+    return list(numbers), np.array([numbers[triple] for triple in triples], np.int64)
+
+
 # Images
 
 TRIPLES = 512
@@ -375,10 +429,11 @@ class LayoutResults:
     """CLIS-L of R relations in I images.
 
     Of each relation, (R,): `total`, `size`, `distance`, `direction`, at most 100, by the penalty
-    also below 0, NaN where it is not scored; `confidence`; `references`, how many there are;
-    `nearest`, the row of the priors that the percentile chose, -1 for none; `level`, what answered
-    (see `acp.clis.priors`); `reason`, empty or why it is not scored. Of each image, (I,), with the
-    prefix `image_`: means of its relations weighted by confidence, and the least confidence, with
+    also below 0, NaN where it is not scored; `evidence`, how many references there are, each by
+    how alike its categories are; `weight`, its share of its image's score, 0-1; `references`, their
+    plain number; `nearest`, the row of the priors that the percentile chose, -1 for none; `level`,
+    what answered (see `acp.clis.priors`); `reason`, empty or why it is not scored. Of each image,
+    (I,), with the prefix `image_`: weighted means of its relations, and the least evidence, with
     the level, the number of references and the nearest one of the relation that has it (the first
     of several); "", 0 and -1 without relations.
     """
@@ -387,7 +442,8 @@ class LayoutResults:
     size: Float64Array
     distance: Float64Array
     direction: Float64Array
-    confidence: Float64Array
+    evidence: Float64Array
+    weight: Float64Array
     references: IntArray
     nearest: IntArray
     level: tuple[str, ...]
@@ -396,7 +452,7 @@ class LayoutResults:
     image_size: Float64Array
     image_distance: Float64Array
     image_direction: Float64Array
-    image_confidence: Float64Array
+    image_evidence: Float64Array
     image_level: tuple[str, ...]
     image_references: IntArray
     image_nearest: IntArray
@@ -464,7 +520,7 @@ def _unscored(count: int) -> dict[str, Any]:
     columns: dict[str, Any] = {name: np.full(count, np.nan) for name in PARTS}
     return columns | {
         "nearest": np.full(count, -1, np.int64),
-        "confidence": np.zeros(count),
+        "evidence": np.zeros(count),
         "references": np.zeros(count, np.int64),
         "level": np.full(count, "", dtype=object),
         "reason": np.full(count, "", dtype=object),
@@ -475,7 +531,7 @@ def _describe(
     relations: dict[str, Any], which: IntArray, group: IntArray, sets: ReferenceSets
 ) -> None:
     """Writes what the priors say of relations: `which` of the batch, `group` of the sets."""
-    relations["confidence"][which] = sets.confidence[group]
+    relations["evidence"][which] = sets.evidence[group]
     relations["references"][which] = np.diff(sets.starts)[group]
     for name in ("level", "reason"):
         relations[name][which] = np.array(getattr(sets, name), dtype=object)[group]
@@ -525,17 +581,18 @@ def _refusal(batch: LayoutBatch, box: int) -> str:
 def _images(
     batch: LayoutBatch, relations: dict[str, Any], refused: BoolArray, variant: str
 ) -> dict[str, Any]:
-    """Means over relations, weighted by confidence, and the least confidence."""
+    """Means over relations, weighted by evidence (in `acp` plain ones), and the least evidence."""
     count, of = len(batch.box_starts) - 1, batch.relation_image
-    confidence = relations["confidence"]
-    whole = np.bincount(of, confidence, minlength=count)
-    share = confidence / np.where(whole > 0, whole, 1.0)[of]
+    evidence = relations["evidence"]
+    weight = np.ones(len(of)) if variant == "acp" else evidence
+    whole = np.bincount(of, weight, minlength=count)
+    relations["weight"] = share = weight / np.where(whole > 0, whole, 1.0)[of]
     found = {
         name: np.bincount(of, relations[name] * share, minlength=count).astype(np.float64)
         for name in PARTS
     }
-    found["confidence"] = np.full(count, np.inf)
-    np.minimum.at(found["confidence"], of, confidence)
+    found["evidence"] = np.full(count, np.inf)
+    np.minimum.at(found["evidence"], of, evidence)
     images = _of_the_weakest(relations, of, count)
     reason = np.full(count, "", dtype=object)
     reason[np.bincount(of, minlength=count) == 0] = NO_RELATIONS
@@ -551,8 +608,8 @@ def _images(
 
 
 def _of_the_weakest(relations: dict[str, Any], of: IntArray, count: int) -> dict[str, Any]:
-    """What answered for the relation of least confidence of each image."""
-    order = np.lexsort((relations["confidence"], of))  # stable: the first of several
+    """What answered for the relation of least evidence of each image."""
+    order = np.lexsort((relations["evidence"], of))  # stable: the first of several
     having, first = np.unique(of[order], return_index=True)
     weakest = order[first]
     level = np.full(count, "", dtype=object)
@@ -578,7 +635,7 @@ class LayoutScores:
 
     `total` has shape (P,); `relation`, `size`, `distance` and `direction` have shape (P, R); all
     are at most 100, by the penalty also below 0, and NaN for a layout with a box without area (the
-    parts: for its relations). `confidence` (R,) and `level` (R of them) are those of the priors.
+    parts: for its relations). `evidence` (R,) and `level` (R of them) are those of the priors.
     """
 
     total: Float64Array
@@ -586,7 +643,7 @@ class LayoutScores:
     size: Float64Array
     distance: Float64Array
     direction: Float64Array
-    confidence: Float64Array
+    evidence: Float64Array
     level: tuple[str, ...]
 
 
@@ -626,7 +683,7 @@ def score_layouts(
         size=found.size.reshape(shape),
         distance=found.distance.reshape(shape),
         direction=found.direction.reshape(shape),
-        confidence=sets.confidence,
+        evidence=sets.evidence,
         level=sets.level,
     )
 

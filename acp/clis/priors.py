@@ -55,7 +55,7 @@ class References:
     object_wh: Float64Array
     rows: npt.NDArray[np.int_]
     level: str
-    confidence: float
+    evidence: float
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -180,7 +180,7 @@ class Priors:
             object_wh=pairs.object_w / pairs.object_h,
             rows=sets.rows,
             level=sets.level[0],
-            confidence=float(sets.confidence[0]),
+            evidence=float(sets.evidence[0]),
         )
 
 

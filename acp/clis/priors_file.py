@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,18 @@ class PriorsTable:
 
     def __len__(self) -> int:
         return len(self.subject)
+
+    def take(self, rows: IntArray) -> PriorsTable:
+        """The same with some of the rows."""
+        columns = {key: getattr(self, key)[rows] for key in ("subject", "predicate", "object")}
+        images = None if self.images is None else self.images.take(rows)
+        return replace(
+            self,
+            **columns,
+            geometry=self.geometry.take(rows),
+            stated=self.stated[rows],
+            images=images,
+        )
 
     @cached_property
     def image_ids(self) -> list[str | None]:

@@ -26,8 +26,8 @@ LEAST_REFERENCES = 8
 MOST_BACKED_OFF = 1024
 """The levels that compare no categories use at most so many pairs, evenly spaced in the file."""
 
-FAR_CONFIDENCE = 1e-4
-"""What a reference of other categories adds to the confidence, times its weight (authors' code)."""
+FAR_EVIDENCE = 1e-4
+"""What a reference of other categories adds to the evidence, times its weight (authors' code)."""
 
 SIZE_SLOPE = 0.75
 """How the area ratio of real pairs grows with the ratio of the real lengths (least squares of one
@@ -45,7 +45,7 @@ class ReferenceSets:
     `rows[starts[g]:starts[g + 1]]`, `starts` (G + 1,). Of each reference: `weights`, 0-1, how like
     its categories are (subject's times object's); `close`, both similarities are 0.8 or more, or no
     categories are compared; `area_factor`, what its area ratio is multiplied by to fit the sizes of
-    the categories asked for. Of each set: `level` of `LEVELS`; `confidence` of the metric;
+    the categories asked for. Of each set: `level` of `LEVELS`; `evidence` of the metric;
     `reason`, empty or why there are no references.
     """
 
@@ -55,7 +55,7 @@ class ReferenceSets:
     close: npt.NDArray[np.bool_]
     area_factor: Float64Array
     level: tuple[str, ...]
-    confidence: Float64Array
+    evidence: Float64Array
     reason: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class _Set:
     close: npt.NDArray[np.bool_]
     area_factor: Float64Array
     level: str
-    confidence: float
+    evidence: float
     reason: str = ""
 
 
@@ -110,7 +110,7 @@ class ReferenceFinder:
             close=np.concatenate([each.close for each in found] or [np.zeros(0, bool)]),
             area_factor=np.concatenate([each.area_factor for each in found] or [np.zeros(0)]),
             level=tuple(each.level for each in found),
-            confidence=np.array([each.confidence for each in found], dtype=np.float64),
+            evidence=np.array([each.evidence for each in found], dtype=np.float64),
             reason=tuple(each.reason for each in found),
         )
 
@@ -184,9 +184,9 @@ class ReferenceFinder:
         weights = np.repeat(weight_of(alike_s) * weight_of(alike_o), sizes)[order]
         close = np.repeat((alike_s >= CLOSE) & (alike_o >= CLOSE), sizes)[order]
         exact = bool(((alike_s >= 1.0) & (alike_o >= 1.0)).any())
-        confidence = float((weights * np.where(close, 1.0, FAR_CONFIDENCE)).sum())
+        evidence = float((weights * np.where(close, 1.0, FAR_EVIDENCE)).sum())
         level = "triple" if exact else "similar"
-        return _Set(rows[order], weights, close, np.ones(len(rows)), level, confidence)
+        return _Set(rows[order], weights, close, np.ones(len(rows)), level, evidence)
 
     def _rows(self, groups: IntArray) -> IntArray:
         starts, ends = self._edges[groups], self._edges[groups + 1]
@@ -214,7 +214,7 @@ class ReferenceFinder:
         seen = self._length_ratios[found.rows]
         factor = np.where(seen > 0, wanted / np.where(seen > 0, seen, 1.0), 1.0) ** SIZE_SLOPE
         factor = np.where(factor > 0, factor, 1.0)
-        return _Set(found.rows, found.weights, found.close, factor, found.level, found.confidence)
+        return _Set(found.rows, found.weights, found.close, factor, found.level, found.evidence)
 
     @cached_property
     def _length_ratios(self) -> Float64Array:
@@ -227,7 +227,7 @@ def _any_categories(rows: IntArray, level: str) -> _Set:
     if len(rows) > MOST_BACKED_OFF:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_BACKED_OFF).astype(np.int64)]
     ones = np.ones(len(rows))
-    return _Set(rows, ones, ones > 0, ones, level, FAR_CONFIDENCE * len(rows))
+    return _Set(rows, ones, ones > 0, ones, level, FAR_EVIDENCE * len(rows))
 
 
 def _none(reason: str) -> _Set:

@@ -17,7 +17,7 @@ from acp.clis.image import (
     instance_text,
     score_images,
 )
-from acp.clis.layout import VARIANTS, LayoutBatch, LayoutResults, score_batch
+from acp.clis.layout import VARIANTS, LayoutBatch, LayoutResults, real_scores, score_batch
 from acp.clis.priors import Priors, PriorsLike, load_priors
 from acp.clis.questions import Captioner, Judge, Prompts
 from acp.clis.rows import RowColumns, image_rgb
@@ -25,10 +25,10 @@ from acp.core.config import validated
 from acp.core.errors import AcpError, did_you_mean
 from acp.core.types import Failure, Float64Array
 
-PARTS = ("size", "distance", "direction", "confidence")
-LAYOUT_SCORES = ("clis_l", *(f"clis_l_{part}" for part in PARTS))
+PARTS = ("size", "distance", "direction", "evidence")
+LAYOUT_SCORES = ("clis_l", "clis_l_percentile", *(f"clis_l_{part}" for part in PARTS))
 ANSWERED = ("clis_l_level", "clis_l_references")
-"""What answered for the relation of least confidence."""
+"""What answered for the relation of least evidence."""
 IMAGE_SCORES = ("clis_i", "clis_i_global")
 GEOMETRY = ("subject_w", "subject_h", "object_w", "object_h", "dx", "dy")
 
@@ -62,9 +62,22 @@ def not_asked(columns: RowColumns, components: Iterable[str]) -> Lists:
     return lists
 
 
-def layout_lists(results: LayoutResults) -> Lists:
-    """CLIS-L and its parts, an entry an image."""
-    lists: Lists = {"clis_l": with_none(results.image_total)}
+def percentiles(scores: Float64Array, real: Float64Array) -> list[float | None]:
+    """How many in a hundred of the real scores, rising, are lower; None where there are none.
+
+    >>> percentiles(np.array([50.0, np.nan]), np.array([10.0, 50.0, 60.0, 70.0]))
+    [25.0, None]
+    """
+    if not len(real):
+        return [None] * len(scores)
+    lower = np.searchsorted(real, scores) * 100 / len(real)
+    return with_none(np.where(np.isnan(scores), np.nan, lower))
+
+
+def layout_lists(results: LayoutResults, real: Float64Array) -> Lists:
+    """CLIS-L, its percentile among `real` scores and its parts, an entry an image."""
+    total = results.image_total
+    lists: Lists = {"clis_l": with_none(total), "clis_l_percentile": percentiles(total, real)}
     for part in PARTS:
         lists[f"clis_l_{part}"] = with_none(getattr(results, f"image_{part}"))
     lists["clis_l_level"] = [level or None for level in results.image_level]
@@ -117,10 +130,13 @@ def priors_identity(priors: Priors) -> dict[str, Any]:
     }
 
 
-def explained(batch: LayoutBatch, results: LayoutResults, priors: Priors) -> list[list[Any]]:
+def explained(
+    batch: LayoutBatch, results: LayoutResults, priors: Priors, real: Float64Array
+) -> list[list[Any]]:
     """A list an image with a dict a relation: its scores, what answered, the nearest reference."""
     found: list[list[Any]] = [[] for _ in range(len(batch.box_starts) - 1)]
-    columns = {name: with_none(getattr(results, name)) for name in ("total", *PARTS)}
+    columns = {name: with_none(getattr(results, name)) for name in ("total", *PARTS, "weight")}
+    columns["percentile"] = percentiles(results.total, real)
     for place, image in enumerate(batch.relation_image.tolist()):
         subject, object_ = int(batch.subject[place]), int(batch.object[place])
         first = int(batch.box_starts[image])
@@ -247,10 +263,11 @@ def score_columns(columns: RowColumns, options: ScoreOptions) -> dict[str, Any]:
         found = score_batch(
             batch, priors, variant=options.variant, min_similarity=options.min_similarity
         )
-        lists |= layout_lists(found)
+        real = real_scores(priors, options.variant)
+        lists |= layout_lists(found, real)
         about |= {"variant": options.variant, "priors": priors_identity(priors)}
         if options.explain:
-            lists["explanation"] = explained(batch, found, priors)
+            lists["explanation"] = explained(batch, found, priors, real)
     if "image" in options.components:
         images, made_by = image_lists(columns, options)
         _warn_of_others(columns, made_by)

@@ -42,11 +42,12 @@ Args:
     layout_weight: share of CLIS-L in CLIS where both are asked for; 0.5 by default.
 
 Returns:
-    Lists with one entry a row: `clis_l`, `clis_l_size`, `clis_l_distance`, `clis_l_direction`,
-    `clis_l_confidence`, `clis_l_level`, `clis_l_references`, `clis_l_reason`, `clis_i`,
-    `clis_i_global`, `clis_i_instances`, `clis_i_reason`, `clis`; the mean of each score as
-    `mean_*`; how many have none as `unscored_*`; and what they were made with. Scores are 0-100
-    (CLIS-L from -100), None where there is none.
+    Lists with one entry a row: `clis_l`, `clis_l_percentile` (how many in a hundred real pairs
+    score lower), `clis_l_size`, `clis_l_distance`, `clis_l_direction`, `clis_l_evidence` (how many
+    references, each by how alike its categories are), `clis_l_level`, `clis_l_references`,
+    `clis_l_reason`, `clis_i`, `clis_i_global`, `clis_i_instances`, `clis_i_reason`, `clis`; the
+    mean of each score as `mean_*`; how many have none as `unscored_*`; and what they were made
+    with. Scores are 0-100 (CLIS-L from -100), None where there is none.
 
 Examples:
     >>> clis = evaluate.load("clis")

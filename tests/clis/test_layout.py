@@ -15,7 +15,9 @@ from acp.clis.layout import (
     LayoutBatch,
     LayoutResults,
     Weights,
+    held_out,
     paper_weights,
+    real_scores,
     score_batch,
     score_layouts,
     score_pairs,
@@ -60,15 +62,43 @@ def test_a_layout_that_keeps_its_relation_outscores_the_swapped_one(
     assert scores.total[0] > scores.total[1] + 10
 
 
-def test_the_mean_over_relations_is_weighted_by_confidence() -> None:
+@pytest.mark.parametrize("variant", ["paper", "acp"])
+def test_the_mean_over_relations_is_by_evidence_as_published_and_plain_in_acp(variant: str) -> None:
     relations = [Relation(0, "next to", 1), Relation(0, "left of", 2)]
     boxes = np.array([[LEFT, RIGHT, HIGH]], dtype=np.float32)
-    scores = score_layouts(relations, ["cat", "dog", "zebra"], boxes, default_priors())
+    names = ["cat", "dog", "zebra"]
+    scores = score_layouts(relations, names, boxes, default_priors(), variant)
     assert scores is not None
-    expected = np.average(scores.relation[0], weights=scores.confidence)
+    assert scores.evidence[0] > 100 * scores.evidence[1]
+    weights = None if variant == "acp" else scores.evidence
+    expected = np.average(scores.relation[0], weights=weights)
     assert scores.total[0] == pytest.approx(expected)
     assert scores.relation.shape == (1, 2)
     assert len(scores.level) == 2
+
+
+def test_real_scores_are_of_pairs_that_were_left_out_and_tell_real_from_wrong() -> None:
+    priors = default_priors()
+    for rows, others in held_out(priors):
+        assert priors.stated[rows].all()
+        assert 0.7 < len(others) / len(priors) < 0.9
+        sizes = {tuple(sorted(pair)) for pair in areas(others)}
+        assert not sizes & {tuple(sorted(pair)) for pair in areas(priors, rows)}
+    for variant, median in (("paper", 84), ("acp", 93)):
+        found = real_scores(priors, variant)
+        assert len(found) >= 1000
+        assert (np.diff(found) >= 0).all()
+        assert np.median(found) == pytest.approx(median, abs=2)
+
+
+def areas(priors: Priors, rows: Any = slice(None)) -> np.ndarray:
+    pairs = priors.geometry
+    sides = np.stack([pairs.subject_w * pairs.subject_h, pairs.object_w * pairs.object_h], axis=1)
+    return np.asarray(sides.round(9)[rows])
+
+
+def test_priors_of_few_pairs_tell_nothing_of_real_layouts(priors: Priors) -> None:
+    assert real_scores(priors, "paper").shape == (0,)
 
 
 def test_a_scene_without_relations_has_no_score() -> None:
@@ -206,8 +236,9 @@ def test_images_score_as_in_the_slow_derivation(variant: str, priors: Priors) ->
         assert getattr(found, name) == pytest.approx(expected, abs=1e-6)
         expected = [getattr(score, name) for score in whole]
         assert getattr(found, f"image_{name}") == pytest.approx(expected, abs=1e-6)
-    assert found.confidence.tolist() == [2.0, 2.0, 1.0]
-    assert found.image_confidence.tolist() == [2.0, 1.0]
+    assert found.evidence.tolist() == [2.0, 2.0, 1.0]
+    assert found.image_evidence.tolist() == [2.0, 1.0]
+    assert found.weight == pytest.approx([1, 2 / 3, 1 / 3])
     assert found.references.tolist() == [2, 2, 1]
     assert set(found.nearest[:2]) <= {0, 1}
     assert found.nearest[2] == 2
@@ -232,7 +263,7 @@ def test_what_is_no_box_is_refused_with_a_reason(
     for name in SCORES:
         for values in (getattr(found, name), getattr(found, f"image_{name}")):
             assert np.isnan(values).tolist() == [False, True, False]
-    assert np.isnan(found.image_confidence).tolist() == [False, True, False]
+    assert np.isnan(found.image_evidence).tolist() == [False, True, False]
     assert found.nearest[1] == -1
 
 
@@ -268,7 +299,7 @@ def test_a_relation_never_seen_backs_off_or_makes_the_image_0(priors: Priors) ->
     assert found.level == ("triple", "none", "triple")
     assert "eats" in found.image_reason[0]
     assert found.reason == ("", found.image_reason[0], "")
-    for name in (*SCORES, "confidence"):
+    for name in (*SCORES, "evidence"):
         assert getattr(found, f"image_{name}")[0] == 0
         assert getattr(found, f"image_{name}")[1] != 0
     assert np.isnan(found.total).tolist() == [False, True, False]
@@ -315,7 +346,7 @@ def test_what_shares_a_batch_changes_nothing(
     whole = score_batch(batch_of(*IMAGES), priors)
     for place, image in enumerate(IMAGES):
         alone = score_batch(batch_of(image), priors)
-        for name in ("total", "size", "distance", "direction", "confidence"):
+        for name in ("total", "size", "distance", "direction", "evidence"):
             values = getattr(whole, f"image_{name}")[place : place + 1]
             assert np.array_equal(getattr(alone, f"image_{name}"), values, equal_nan=True)
         assert alone.image_reason[0] == whole.image_reason[place]

@@ -52,7 +52,7 @@ def sets_of(groups: Sequence[Set]) -> ReferenceSets:
         close=np.array([real.close for real in flat], dtype=bool),
         area_factor=np.ones(len(flat)),
         level=("triple",) * len(groups),
-        confidence=np.array([slow.confidence(group) for group in groups]),
+        evidence=np.array([slow.evidence(group) for group in groups]),
         reason=("",) * len(groups),
     )
 

@@ -62,15 +62,15 @@ def test_exact_and_close_categories_answer_together_in_the_order_of_the_file(
     assert sets.rows.tolist() == [0, 2, 3]  # a puppy is like a dog by 0.80, a cat by 0.66
     assert sets.weights[[0, 2]].tolist() == [1.0, 1.0]
     assert 0.6 < sets.weights[1] < 0.7
-    assert sets.confidence[0] == pytest.approx(sets.weights.sum())
+    assert sets.evidence[0] == pytest.approx(sets.weights.sum())
 
 
-def test_a_lower_threshold_lets_more_in_with_next_to_no_confidence(priors: Priors) -> None:
+def test_a_lower_threshold_lets_more_in_with_next_to_no_evidence(priors: Priors) -> None:
     sets = priors.reference_sets([("dog", "catches", "frisbee")], strict=True, min_similarity=0.6)
     assert sets.rows.tolist() == [0, 1, 2, 3]
     assert sets.close.tolist() == [True, False, True, True]
     expected = sets.weights[sets.close].sum() + 1e-4 * sets.weights[1]
-    assert sets.confidence[0] == pytest.approx(expected)
+    assert sets.evidence[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_back_off(
     assert sets.level == (level,)
     assert sets.rows.tolist() == rows
     assert sets.close.all()
-    assert sets.confidence[0] == pytest.approx(1e-4 * len(rows))
+    assert sets.evidence[0] == pytest.approx(1e-4 * len(rows))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_default_priors_answer_for_every_category(predicate: str) -> None:
     sets = default_priors().reference_sets(triples)
     assert (np.diff(sets.starts) > 0).all()
     assert set(sets.level) <= set(LEVELS[:4])
-    assert (sets.confidence > 0).all()
+    assert (sets.evidence > 0).all()
     assert np.isfinite(sets.area_factor).all()
 
 

@@ -19,7 +19,7 @@ from acp.clis.priors import write_priors
 from acp.clis.score import merge
 from acp.clis.similarity import fold_name
 from acp.core.errors import AcpError
-from support.clis_rederivation import Reference, Score, confidence, image_score, pair_score
+from support.clis_rederivation import Reference, Score, evidence, image_score, pair_score
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = str(ROOT / "metrics" / "clis")
@@ -129,7 +129,7 @@ def by_hand(row: dict[str, Any], real_pairs: Sequence[Pair]) -> Score:
         references = [Reference(pair[3], pair[4]) for pair in real_pairs if pair[:3] == names]
         boxes = objects["bbox"][a], objects["bbox"][b]
         score = pair_score(*boxes, references, "reference")
-        found.append((score, confidence(references)))
+        found.append((score, evidence(references)))
     return image_score(found)
 
 
@@ -241,12 +241,27 @@ def test_the_explanation_says_why(priors_file: Path) -> None:
         assert [each["subject"], each["object"]] == names
         assert each["level"] == "triple"
         assert each["references"] > 5
+        assert 0 <= each["percentile"] <= 100
         assert each["reason"] is None
         near = each["nearest"]
         assert (near["subject"], near["predicate"]) == (each["subject"], each["predicate"])
         assert near["image_id"].isdigit()
         assert 0 < near["subject_w"] < 1
+    assert sum(each["weight"] for each in details) == pytest.approx(1)
     json.dumps(result, allow_nan=False)
+
+
+def test_a_percentile_stands_beside_each_score() -> None:
+    near, far = make_rows(1)[0], make_rows(1)[0]
+    for row, box in ((near, [0.45, 0.35, 0.35, 0.5]), (far, [0.1, 0.9, 0.35, 0.1])):
+        row["objects"] |= {"category": ["cat", "dog"], "attributes": ["", ""]}
+        row["objects"]["bbox"] = [[0.1, 0.4, 0.3, 0.4], box]
+        row["relations"]["predicate"] = ["next to"]
+    result = load().compute(predictions=[near, far, {**near, "relations": None}], variant="acp")
+    one, other, none = result["clis_l_percentile"]
+    assert one > other + 3
+    assert none is None
+    assert result["mean_clis_l_percentile"] == pytest.approx((one + other) / 2)
 
 
 def test_the_priors_are_named_by_references_or_by_name(

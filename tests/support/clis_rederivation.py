@@ -190,19 +190,19 @@ def category_weight(similarity: float) -> float:
     return math.prod([similarity] * 5)
 
 
-def confidence(references: Sequence[Reference]) -> float:
+def evidence(references: Sequence[Reference]) -> float:
     """Of a pair; of an image it is the least of its pairs'."""
     return sum(real.weight * (1 if real.close else 0.0001) for real in references)
 
 
 def image_score(pairs: Sequence[tuple[Score, float]]) -> Score:
-    """The mean of an image's pairs, weighted by their confidence; 0 if it is 0 in all."""
-    whole = sum(confidence for _, confidence in pairs)
+    """The mean of an image's pairs, weighted by their evidence; 0 if it is 0 in all."""
+    whole = sum(evidence for _, evidence in pairs)
     if whole == 0:
         return Score(0, 0, 0, 0)
     return Score(
         *(
-            sum(getattr(score, name) * confidence / whole for score, confidence in pairs)
+            sum(getattr(score, name) * evidence / whole for score, evidence in pairs)
             for name in ("total", "size", "distance", "direction")
         )
     )
