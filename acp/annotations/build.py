@@ -14,14 +14,8 @@ from acp.annotations.caption_rules import parser_info
 from acp.annotations.captions import Parse, parse_by_rules, relations_of_captions
 from acp.annotations.formats import FORMATS
 from acp.annotations.geometric import PREDICATES, Keeper, geometric_rows
-from acp.annotations.reading import (
-    Annotations,
-    BoxTable,
-    Int32Array,
-    Notify,
-    Relations,
-    unheard,
-)
+from acp.annotations.json_lists import Notify, unheard
+from acp.annotations.reading import Annotations, BoxTable, Int32Array, Relations
 from acp.backends.base import LLM
 from acp.backends.models.embedding import SentenceEmbedder
 from acp.clis.features import pair_geometry
@@ -87,7 +81,8 @@ def build_priors(
         notify("pairs", done, len(annotations.table))
     geometric = keeper.relations()
     if not len(stated) + len(geometric):
-        raise AcpError(f"{files[0]}: no image has two usable boxes, so there is no pair")
+        why = f"; {text}" if (text := annotations.rejects.text()) else ""
+        raise AcpError(f"{files[0]}: no image has two usable boxes, so there is no pair{why}")
     info = {
         "sources": [f"{file_format}: {path.name}" for path in files],
         "parser": parser,

@@ -16,15 +16,8 @@ from functools import partial
 import numpy as np
 
 from acp.annotations.caption_rules import CaptionParser, Triple, missing
-from acp.annotations.reading import (
-    Annotations,
-    BoxTable,
-    Int32Array,
-    Names,
-    Notify,
-    Relations,
-    unheard,
-)
+from acp.annotations.json_lists import Notify, unheard
+from acp.annotations.reading import Annotations, BoxTable, Int32Array, Names, Relations
 from acp.annotations.spellings import Spellings
 from acp.clis.features import pair_features
 from acp.core.errors import MissingRequirementError

@@ -90,13 +90,11 @@ def _lists(text: _Text, wanted: Collection[str]) -> Iterator[tuple[str, int, Any
         text.fail("it is empty" if not start else "expected a list or an object")
     if whole != (start == "["):
         expected = "list" if whole else f"object with {' and '.join(map(repr, wanted))}"
-        raise _NotJsonError(
-            f"expected a JSON {expected}, got {'an object' if whole else 'a list'}"
-        )
+        raise _NotJsonError(f"expected a JSON {expected}, got {'an object' if whole else 'a list'}")
     if whole:
         yield from ((WHOLE, index, record) for index, record in enumerate(text.items()))
     else:
-        for name in text.keys():
+        for name in text.names():
             if text.peek() != "[":
                 text.value()
                 continue
@@ -141,7 +139,7 @@ class _Text:
                 self._at = end
                 return value
 
-    def keys(self) -> Iterator[str]:
+    def names(self) -> Iterator[str]:
         """The keys of an object; each value is to be read before the next key."""
         for _ in self._parts("{", "}"):
             name = self.value()

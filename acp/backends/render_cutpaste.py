@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,11 +28,13 @@ from acp.backends.cutpaste.cutouts import (
 from acp.backends.cutpaste.framing import Frame, Thing, choose_frame
 from acp.backends.cutpaste.imaging import Sprite, resized_sprite
 from acp.core.boxes import xywhn_to_xywh_px
-from acp.core.errors import Missing
+from acp.core.errors import Missing, shown
 from acp.core.seeds import rng
 from acp.core.types import Failure, Inventory, Look, ModelInfo, Rendering, SceneObject
 from acp.core.version import __version__
 from acp.core.vocabulary import categories
+
+_log = logging.getLogger(__name__)
 
 
 class CutPasteOptions(BackendOptions):
@@ -65,6 +68,8 @@ class CutPaste(Renderer):
     def load(self) -> None:
         """Read the tables."""
         _ = self._cutouts, self._backgrounds, self._usable
+        if left := self.left_out():
+            _log.warning("note: %d left out of the bank, first: %s", len(left), shown(left[0]))
 
     def info(self) -> ModelInfo:
         """The revision changes with the package, the tables and the pictures."""
@@ -79,6 +84,10 @@ class CutPaste(Renderer):
             AcpError: a bank is missing or wrong.
         """
         return self._inventory
+
+    def left_out(self) -> Sequence[str]:
+        """What the bank of cut-outs holds that is none, a line each."""
+        return self._cutouts.left_out
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering | Failure]:
         return [self._render(request) for request in requests]

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from acp.annotations.cutouts import from_coco
 from acp.backends.cutpaste.assets import ASSETS, fetch, needed_by
-from acp.backends.cutpaste.coco_cutouts import from_coco
 from acp.backends.registry import RECIPE_KINDS
 from acp.backends.render_cutpaste import CutPaste, CutPasteOptions
+from acp.core.errors import shown
 from acp.pipeline.recipe import load_recipe
 
 assets = typer.Typer(help="Pictures of the embedded default.", no_args_is_help=True)
@@ -38,8 +39,11 @@ def cutouts_list(
 ) -> None:
     """List the LVIS categories that a bank has, with the number of cut-outs of each."""
     options = CutPasteOptions(cutouts=str(folder) if folder else None)
-    for category, looks in CutPaste(options).inventory().looks.items():
+    renderer = CutPaste(options)
+    for category, looks in renderer.inventory().looks.items():
         typer.echo(f"{len(looks):>4}  {category}")
+    for line in renderer.left_out():
+        typer.echo(shown(f"left out  {line}"))
 
 
 @cutouts.command("from-coco")
@@ -51,8 +55,8 @@ def cutouts_from_coco(
     """Cut objects out of a COCO-format data set into a bank (`--set renderer.cutouts=FOLDER`)."""
     report = from_coco(instances, images, out)
     typer.echo(f"{sum(report.written.values())} cut-outs of {len(report.written)} categories")
-    for reason, count in report.skipped.items():
-        typer.echo(f"left out {count:>6}  {reason}")
+    for line in report.rejects.lines():
+        typer.echo(shown(line))
     for name, reason in report.unmapped.items():
-        typer.echo(f"not an LVIS category: {name} ({reason})")
+        typer.echo(shown(f"not an LVIS category: {name} ({reason})"))
     typer.echo(f"use it with --set renderer.cutouts={out}")

@@ -29,13 +29,12 @@ PACKAGES = (
 )
 
 MENDS = {
-    "ijson": "pip install 'auto-cherry-picker[priors]'",
     "spacy": "pip install 'auto-cherry-picker[priors]'",
     "matplotlib": "pip install 'auto-cherry-picker[plot]'",
     "gradio": "pip install 'auto-cherry-picker[space]'",
 }
 COMMANDS = {
-    "acp priors build": ("ijson", "spacy"),
+    "acp priors build": ("spacy",),
     "acp score": ("matplotlib",),
     "metrics/clis/app.py": ("gradio",),
 }

@@ -11,11 +11,11 @@ import typer
 
 from acp.annotations.build import BuildOptions, build_priors
 from acp.annotations.formats import FORMATS
-from acp.annotations.reading import Notify
+from acp.annotations.json_lists import Notify
 from acp.annotations.showing import lines, look_up, open_priors
 from acp.backends.base import LLM
 from acp.backends.registry import make_backend
-from acp.core.errors import AcpError, did_you_mean
+from acp.core.errors import AcpError, did_you_mean, shown
 from acp.dataset.pictures import check_picture, draw_references
 from acp.executor.progress import terminal
 
@@ -68,7 +68,7 @@ def build(
     kept, seen = (sum(counts[f"geometric_{key}"].values()) for key in ("kept", "seen"))
     typer.echo(f"geometric   {kept} relations, of {seen} seen")
     for line in report.left_out:
-        typer.echo(line)
+        typer.echo(shown(line))
     typer.echo(f"priors      {out} ({report.rows} rows, {out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -6,6 +6,7 @@ takes as much memory as a number says, so everything is checked before it sees i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +149,57 @@ def uncompressed(counts: str | bytes) -> IntArray:
     return np.asarray(runs, np.int64)
 
 
+def decode_segmentation(segmentation: Any, size_wh: tuple[int, int]) -> BoolArray:
+    """The mask, bool of shape (H, W), of whatever stands under COCO's "segmentation".
+
+    Args:
+        segmentation: polygons, one polygon, a run-length code, a list of such codes, or either as
+            JSON text.
+        size_wh: of the image.
+
+    Raises:
+        BrokenMaskError: it is something else, or of another size, or beyond the image, or damaged.
+    """
+    found = _unquoted(segmentation)
+    if isinstance(found, Mapping):
+        return decode_rle(found, size_wh)
+    if not _is_of_codes(found):
+        return polygons_to_mask(found, size_wh, max(1.0, 0.01 * max(size_wh)))
+    return np.asarray(np.logical_or.reduce([decode_rle(each, size_wh) for each in found]))
+
+
+def segmentation_box(segmentation: Any, size_wh: tuple[float, float] | None = None) -> Box:
+    """The box `[x, y, w, h]` in pixels of what `decode_segmentation` takes, without drawing it.
+
+    Raises:
+        BrokenMaskError: as `decode_segmentation`, or it is empty.
+    """
+    found = _unquoted(segmentation)
+    size = None if size_wh is None else (int(size_wh[0]), int(size_wh[1]))
+    if isinstance(found, Mapping):
+        return check_rle(found, size).box_xywh_px
+    if not _is_of_codes(found):
+        return check_polygons(found, size).box_xywh_px
+    boxes = np.array([check_rle(each, size).box_xywh_px for each in found])
+    low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    x, y, width, height = np.concatenate([low, high - low]).tolist()
+    return x, y, width, height
+
+
+def _unquoted(segmentation: Any) -> Any:
+    try:
+        found = json.loads(segmentation) if isinstance(segmentation, str) else segmentation
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list | Mapping):
+        raise BrokenMaskError("segmentation is neither polygons nor run lengths")
+    return found
+
+
+def _is_of_codes(found: list[Any]) -> bool:
+    return bool(found) and all(isinstance(each, Mapping) for each in found)
+
+
 def polygons_to_mask(
     polygons: list[Any], size_wh: tuple[int, int], tolerance_px: float = 1.0
 ) -> BoolArray:
@@ -214,13 +266,15 @@ def _leaves(low: Any, high: Any, size_wh: tuple[int, int], tolerance_px: float) 
 
 def _points(polygon: list[Any]) -> npt.NDArray[np.float64]:
     """A polygon as points (N, 2)."""
+    if not isinstance(polygon, list):
+        raise BrokenMaskError("a polygon is no list of numbers", REMOVE)
     values = [value for point in polygon for value in point] if _of_points(polygon) else polygon
     if len(values) % 2 or len(values) < 6:
         what = f"a polygon has {len(values)} numbers"
         raise BrokenMaskError(what, "a polygon is [x, y, x, y, ...] of 3 points or more")
     try:
         points = np.array(values, np.float64).reshape(-1, 2)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise BrokenMaskError("a polygon holds something else than numbers", REMOVE) from None
     if not np.isfinite(points).all():
         raise BrokenMaskError("a polygon has a number that is not finite", REMOVE)

@@ -160,7 +160,7 @@ SCENE = instances(
 def test_which_instances_are_meant(tmp_path: Path) -> None:
     texts = ("A man riding a horse.", "Man rides horse!", "A man next to another man.")
     annotations = read_coco(files_of(tmp_path, SCENE, *texts))
-    stated = relations_of_captions(annotations, parse_by_rules(NAMES, 1))
+    stated = relations_of_captions(annotations, parse_by_rules(annotations.table.names, 1))
     pairs = [
         (int(s), stated.predicates[p], int(o))
         for s, p, o in zip(stated.subject, stated.predicate, stated.object, strict=True)
@@ -194,7 +194,7 @@ def test_captions_of_unknown_images_and_without_words_are_counted(tmp_path: Path
     assert {line.split("  ")[-1].split(" (")[0] for line in report.left_out} == {
         "caption of an unknown image",
         "caption without words",
-        "annotations record without 'caption'",
+        "annotations record without 'category_id'",
     }
     assert report.info["parser"] is None
     assert [each.text for each in promising(read_coco(files))] == ["A man riding a horse."]

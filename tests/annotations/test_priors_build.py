@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from acp.annotations import json_lists, reading
 from acp.annotations.build import BuildOptions, BuildReport, build_priors
 from acp.annotations.geometric import PREDICATES, Keeper, all_pairs, true_predicates
 from acp.clis.priors import Priors
@@ -34,7 +35,7 @@ NO_CAPTIONS = BuildOptions(captions_by="none")
 
 IMAGES = [{"id": 7, "width": 200, "height": 100}, {"id": 8, "width": 100, "height": 100}]
 CATEGORIES = [{"id": 3, "name": "Person"}, {"id": 5, "name": "bus_(vehicle)"}]
-BOXES = [
+BOXES: list[Row] = [
     {"id": 1, "image_id": 8, "category_id": 3, "bbox": [10, 10, 20, 40], "iscrowd": 0},
     {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 50, 50], "iscrowd": 0},
     {"id": 3, "image_id": 7, "category_id": 5, "bbox": [100, 0, 100, 100], "iscrowd": 0},
@@ -117,7 +118,7 @@ def test_lvis_is_read_likewise_and_several_files_are_one(save: Save) -> None:
         ({"category_id": 70}, "box of an unknown category"),
         ({"category_id": [1]}, "an id that is neither number nor text"),
         ({"iscrowd": 1}, "crowd"),
-        ({"id": 2}, "annotation id given twice"),
+        ({"id": 2}, "box given twice"),
     ],
 )
 def test_what_cannot_be_used_is_counted(change: Row, reason: str, save: Save) -> None:
@@ -143,25 +144,45 @@ def test_a_box_may_stick_out_by_a_pixel(save: Save) -> None:
     ("file_format", "content", "message"),
     [
         ("coco", '{"images": [', "not JSON"),
-        ("coco", "7", "single value"),
+        ("coco", "7", "expected a list or an object"),
         ("coco", [], "got a list"),
-        ("coco", {}, "'annotations' is missing or empty"),
-        ("coco", {"annotations": [{"id": 1}]}, "neither 'bbox' nor 'caption'"),
+        ("coco", {}, "no usable 'images'"),
+        ("coco", {**COCO, "annotations": [{"id": 1}]}, "record without 'image_id'"),
         ("coco", {**COCO, "images": []}, "no usable 'images'"),
-        ("coco", {**COCO, "categories": []}, "no usable 'categories'"),
+        ("coco", {**COCO, "categories": []}, "4 for box of an unknown category (first"),
         ("coco", {**COCO, "annotations": [{**BOXES[0], "bbox": [0, 0, 0, 0]}]}, "without an area"),
-        ("coco", {"annotations": [{"image_id": 1, "caption": "A dog."}]}, "give a file of instan"),
+        (
+            "coco",
+            {**COCO, "annotations": [{"image_id": 7, "caption": "A"}]},
+            "give a file of instan",
+        ),
         ("coco", {**COCO, "annotations": BOXES[:1]}, "there is no pair"),
-        ("lvis", {"a": 1}, "'annotations' is missing or empty"),
+        ("lvis", {**COCO, "annotations": None}, "'annotations' is missing or empty"),
         ("visual-genome", {}, "got an object"),
         ("visual-genome", [], "relationships.json"),
-        ("visual-genome", [{"image_id": 1, "width": 3, "height": 4}], "relationships.json too"),
-        ("relations", {}, "expected a JSON list of relations"),
+        (
+            "visual-genome",
+            [{"image_id": 1, "width": 3, "height": 4}],
+            "no record of it",
+        ),
+        ("relations", {}, "expected a JSON list, got an object"),
         ("relations", [], "it is empty"),
-        ("relations", [{"image_id": 1}], "record 0: relation without 'width'"),
+        (
+            "relations",
+            [{"image_id": 1}],
+            "1 for relation without 'width' (fir",
+        ),
         ("relations", [RELATION, {**RELATION, "image_id": None}, "x"], None),
-        ("relations", [{**RELATION, "subject_box": [0, 0, 0, 4]}], "record 0: box without an area"),
-        ("relations", [{**RELATION, "width": 0}], "record 0: image without a size"),
+        (
+            "relations",
+            [{**RELATION, "subject_box": [0, 0, 0, 4]}],
+            "box without an area (first",
+        ),
+        (
+            "relations",
+            [{**RELATION, "width": 0}],
+            "image without a size (first: f",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_line(
@@ -413,20 +434,152 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, save: Save) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("text", "message"),
     [
-        (gzip.compress(b"[]"), "it is compressed; unpack it with gunzip first"),
-        (b"\xff\xfe\x00", "lexical error: invalid char in json text."),
+        ('{"images": [{"id": 1},\n ]}', "line 2, column 2: a comma before ]"),
+        ('{"images": [],}', "line 1, column 15: a comma before }"),
+        ('{"images": [{"id": 1,}]}', "line 1, column 2"),
+        ('{"images": [{"id": 1', "line 1, column 21"),
+        ('{"images": [{"id": 1}', "column 22: the file ends in the middle"),
+        ('{"images": []}\n{"images": []}', "line 2, column 1: there is more after the end"),
+        ('{"images": ' + "[" * 100_000, "column 13: nested too deeply"),
+        ('{"a": ' + '{"a": ' * 100_000, "column 7: nested too deeply"),
+        ("", "it is empty"),
+        ('{"images": []}'.encode("utf-16"), "it is UTF-16; save the file as UTF-8"),
+        ('{"a": "caf\u00e9"}'.encode("latin-1"), "byte 0xe9 is not UTF-8"),
+        (gzip.compress(b'{"images": []}')[:-9], "cannot be read: compressed file ended"),
     ],
 )
-def test_bytes_that_are_no_text_are_told_as_text(
-    content: bytes, message: str, tmp_path: Path
+@pytest.mark.parametrize("chunk", [1 << 20, 3])
+def test_what_is_no_json_is_told_with_its_place(
+    text: str | bytes, message: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "relations.json"
-    path.write_bytes(content)
+    monkeypatch.setattr(json_lists, "CHUNK", chunk)
+    path = tmp_path / "i.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(AcpError) as caught:
-        built("relations", path)
-    assert str(caught.value) == f"{path}: not JSON after 0 records: {message}"
+        built("coco", path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def as_text(data: Row) -> str:
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + as_text(COCO).encode(),
+        gzip.compress(as_text(COCO).encode()),
+        as_text({"info": {"area": float("nan")}, **COCO}).encode(),
+        as_text({**COCO, "annotations": [{**box, "area": float("nan")} for box in BOXES]}).encode(),
+        as_text({**COCO, "n": 2**200}).replace(str(2**200), "9" * 9000).encode(),
+        as_text({**COCO, "annotations": [{**box, "id": 2**64 - 5} for box in BOXES]}).encode(),
+        as_text({**COCO, "annotations": [{**box, "id": None} for box in BOXES]}).encode(),
+        as_text({**COCO, "annotations": [{**box, "iscrowd": "0"} for box in BOXES]}).encode(),
+        as_text(COCO).replace('"image_id": 7', '"image_id": 7.0').encode(),
+        as_text(COCO).replace('"category_id": 5', '"category_id": 5.0').encode(),
+    ],
+    ids=[
+        "bom",
+        "gzip",
+        "nan-beside",
+        "nan-in-area",
+        "digits",
+        "64-bits",
+        "null",
+        "text-0",
+        "float-id",
+        "float-category",
+    ],
+)
+def test_files_as_others_write_them(content: bytes, save: Save) -> None:
+    _, expected = built("coco", save("clean.json", COCO))
+    path = save("i.json", "")
+    path.write_bytes(content)
+    assert built("coco", path)[1] == expected
+
+
+def split(folder: Path, name: str, boxes: list[list[int]]) -> Path:
+    """A file that counts from 0, as each split of a download does."""
+    folder.mkdir()
+    annotations = [
+        {"id": place, "image_id": 0, "category_id": 0, "bbox": box}
+        for place, box in enumerate(boxes)
+    ]
+    images = [{"id": 0, "width": 200, "height": 100, "file_name": name}]
+    data = {"images": images, "annotations": annotations, "categories": [{"id": 0, "name": "cat"}]}
+    path = folder / "_annotations.coco.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "b.jpg"), ("a.jpg", "a.jpg")])
+def test_splits_that_count_from_0_do_not_mix(names: tuple[str, str], tmp_path: Path) -> None:
+    train = split(tmp_path / "train", names[0], [[0, 0, 20, 20], [150, 0, 20, 20]])
+    valid = split(tmp_path / "valid", names[1], [[0, 70, 20, 20], [170, 70, 20, 20]])
+    alone = [built("coco", path)[1] for path in (train, valid)]
+    report, rows = built("coco", train, valid)
+    assert report.info["counts"]["images"] == 2
+    assert len(rows) == sum(map(len, alone)) == 4
+    assert {row["image_id"] for row in rows} == {f"train/{names[0]}", f"valid/{names[1]}"}
+
+
+def test_files_of_one_folder_speak_of_the_same_images(save: Save) -> None:
+    images = [{**image, "file_name": f"{image['id']}.jpg"} for image in IMAGES]
+    whole = {**COCO, "images": images}
+    parts = [{**whole, "annotations": BOXES[start::2]} for start in (0, 1)]
+    _, expected = built("coco", save("whole.json", whole))
+    _, rows = built("coco", save("a.json", parts[0]), save("b.json", parts[1]))
+    assert without_order(rows) == without_order(expected)
+
+
+def test_an_id_of_another_kind_is_told(save: Save) -> None:
+    boxes = [{**box, "category_id": str(box["category_id"])} for box in BOXES]
+    with pytest.raises(AcpError, match="its id is text and a number where it is defined"):
+        built("coco", save("i.json", {**COCO, "annotations": boxes}))
+
+
+def test_a_box_comes_from_the_mask_where_there_is_none(save: Save) -> None:
+    _, expected = built("coco", save("clean.json", COCO))
+    boxes = [
+        {**box, "segmentation": [[x, y, x + w, y, x + w, y + h]]}
+        for box in BOXES
+        for x, y, w, h in [box["bbox"]]
+    ]
+    for box in boxes:
+        del box["bbox"]
+    assert built("coco", save("i.json", {**COCO, "annotations": boxes}))[1] == expected
+
+
+def test_more_boxes_than_an_image_may_have_are_left_out(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_BOXES", 2)
+    report, _ = built("coco", save("i.json", COCO))
+    assert report.info["counts"]["boxes"] == 3
+    assert "box beyond the first 2 of its image" in report.left_out[0]
+
+
+def test_boxes_too_small_for_the_numbers_of_a_priors_file_are_left_out(save: Save) -> None:
+    tiny = {**BOXES[2], "id": 9, "bbox": [0, 0, 1e-50, 1e-50]}
+    report, _ = built("coco", save("i.json", {**COCO, "annotations": [*BOXES, tiny]}))
+    assert "box without an area" in report.left_out[0]
+    Priors.load(save("x", "").with_name("out.parquet"))
+
+
+def test_scene_graphs_of_visual_genome(save: Save) -> None:
+    things = [
+        {"object_id": 1, "x": 10, "y": 0, "w": 20, "h": 60, "names": ["man"]},
+        {"object_id": 2, "x": 12, "y": 0, "w": 10, "h": 8, "names": ["hat", "cap"]},
+    ]
+    relations = [{"predicate": "WEARS", "subject_id": 1, "object_id": 2}]
+    graph = {"image_id": 1, "objects": things, "relationships": relations}
+    sizes = save("image_data.json", [{"image_id": 1, "width": 100, "height": 100}])
+    _, rows = built("visual-genome", save("scene_graphs.json", [graph]), sizes)
+    stated = [(r["subject"], r["predicate"], r["object"]) for r in rows if r["source"] == "stated"]
+    assert stated == [("man", "wears", "hat")]
 
 
 def test_show_counts_and_draws(tmp_path: Path, save: Save) -> None:

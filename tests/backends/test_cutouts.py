@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from acp.backends.cutpaste.assets import asset_version, missing
-from acp.backends.cutpaste.coco_cutouts import decode_segmentation, from_coco, largest_part
 from acp.backends.cutpaste.color_names import color_phrase
 from acp.backends.cutpaste.cutouts import (
     COLUMNS,
@@ -132,6 +130,39 @@ def test_a_folder_that_is_no_bank(tmp_path: Path) -> None:
         folder_bank(tmp_path)
 
 
+def test_a_bank_made_by_hand_is_read_around_what_is_none(tmp_path: Path) -> None:
+    disc(tmp_path / "dog" / "A.PNG", (120, 80, 40))
+    disc(tmp_path / "dog" / "b.webp", (20, 20, 20))
+    (tmp_path / "dog" / "._A.PNG").write_bytes(b"\0\5\x16\7")
+    for folder in ("__MACOSX", ".ipynb_checkpoints"):
+        disc(tmp_path / folder / "a.png", (1, 2, 3))
+    disc(tmp_path / "hard_hat" / "a.png", (1, 2, 3))
+    Image.new("RGB", (40, 40)).save(tmp_path / "dog" / "plain.png")
+    bank = folder_bank(tmp_path)
+    assert [cutout.path.name for cutout in bank.cutouts] == ["A.PNG", "b.webp"]
+    no_cutout, no_category = bank.left_out
+    assert "plain.png: a cut-out must be RGBA" in no_cutout
+    assert "'hard_hat' is not an LVIS category" in no_category
+
+
+def test_tables_of_other_programs(tmp_path: Path) -> None:
+    disc(tmp_path / "x.png", (120, 80, 40))
+    write_table(
+        tmp_path,
+        ("x.png", "dog", "caf\u00e9 brown", "", "ground", "level", "left", "3"),
+        ("x.png", "hard hat", "red", "", "ground", "level", "left", "3"),
+    )
+    table = tmp_path / TABLE
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text, encoding="utf-8-sig")
+    bank = folder_bank(tmp_path)
+    assert [cutout.category for cutout in bank.cutouts] == ["dog"]
+    assert "line 3: concept 'hard hat'" in bank.left_out[0]
+    table.write_text(text, encoding="cp1252")
+    with pytest.raises(AcpError, match="line 2: not UTF-8; save the table as UTF-8"):
+        folder_bank(tmp_path)
+
+
 def test_pictures_that_are_no_cutouts(tmp_path: Path) -> None:
     folder = tmp_path / "dog"
     folder.mkdir()
@@ -179,98 +210,3 @@ def test_two_colors_are_both_named_and_the_transparent_part_is_not() -> None:
     ImageDraw.Draw(image).rectangle((0, 0, 29, 16), fill=(255, 255, 255, 255))
     ImageDraw.Draw(image).rectangle((0, 17, 29, 26), fill=(0, 0, 0, 255))
     assert color_phrase(image) == "white and black"
-
-
-def test_largest_part() -> None:
-    mask = np.zeros((90, 120), dtype=bool)
-    mask[10:40, 10:40] = True
-    assert largest_part(mask) == 1.0
-    mask[60:90, 80:110] = True
-    assert largest_part(mask) == pytest.approx(0.5, abs=0.05)
-
-
-def coco_file(tmp_path: Path) -> tuple[Path, Path]:
-    """A red square cow, one at the border, one small, a crowd, and no such category."""
-    images = tmp_path / "images"
-    images.mkdir()
-    picture = Image.new("RGB", (300, 200), (20, 160, 40))
-    ImageDraw.Draw(picture).rectangle((50, 40, 189, 159), fill=(200, 30, 30))
-    picture.save(images / "p.png")
-    square = [[50, 40, 190, 40, 190, 160, 50, 160]]
-    counts = [50 * 200 + 40, *([120, 80] * 139), 120, 300 * 200 - 189 * 200 - 160]
-
-    def entry(key: int, box: list[int], segmentation: object, **more: int) -> dict[str, object]:
-        shape = {"bbox": box, "segmentation": segmentation, "iscrowd": 0, "category_id": 1}
-        return {"id": key, "image_id": 7, **shape, **more}
-
-    box = [50, 40, 140, 120]
-    data = {
-        "images": [{"id": 7, "file_name": "p.png", "width": 300, "height": 200}],
-        "categories": [{"id": 1, "name": "cow"}, {"id": 2, "name": "unheard of"}],
-        "annotations": [
-            entry(1, box, square),
-            entry(2, [0, 40, 140, 120], square),
-            entry(3, [50, 40, 30, 20], square),
-            entry(4, box, {"counts": counts, "size": [200, 300]}, iscrowd=1),
-            entry(5, box, square, category_id=2),
-            entry(6, box, {"counts": counts, "size": [200, 300]}),
-            entry(7, box, [[50, 40, 90, 40, 90, 160, 50, 160], [150, 40, 190, 40, 190, 160]]),
-        ],
-    }
-    path = tmp_path / "instances.json"
-    path.write_text(json.dumps(data))
-    return path, images
-
-
-def test_from_coco_keeps_whole_things_and_counts_the_rest(tmp_path: Path) -> None:
-    instances, images = coco_file(tmp_path)
-    report = from_coco(instances, images, tmp_path / "bank")
-    assert report.written == {"cow": 2}
-    assert report.skipped == {
-        "touches the border": 1, "too small": 1, "crowd": 1, "not an LVIS category": 1,
-        "in pieces": 1,
-    }  # fmt: skip
-    assert list(report.unmapped) == ["unheard of"]
-    cutouts = folder_bank(tmp_path / "bank").by_category["cow"]
-    assert [cutout.colors for cutout in cutouts] == ["red", "red"]
-    assert cutouts[0].size_wh == pytest.approx((140, 120), abs=3)
-
-
-def test_polygons_and_run_lengths_decode_to_the_same_mask(tmp_path: Path) -> None:
-    data = json.loads(coco_file(tmp_path)[0].read_text())["annotations"]
-    polygon = decode_segmentation(data[0]["segmentation"], 200, 300)
-    runs = decode_segmentation(data[5]["segmentation"], 200, 300)
-    assert polygon.shape == (200, 300)
-    assert np.array_equal(polygon, runs)
-
-
-def test_from_coco_says_what_is_wrong_with_its_input(tmp_path: Path) -> None:
-    instances, images = coco_file(tmp_path)
-    with pytest.raises(AcpError, match="no such file"):
-        from_coco(tmp_path / "none.json", images, tmp_path / "bank")
-    with pytest.raises(AcpError, match="no instance fit"):
-        from_coco(instances, images, tmp_path / "bank", min_side_px=5000)
-    data = json.loads(instances.read_text())
-    data["images"][0]["file_name"] = "../p.png"
-    instances.write_text(json.dumps(data))
-    with pytest.raises(AcpError, match="lies outside"):
-        from_coco(instances, images, tmp_path / "bank")
-    instances.write_text("{}")
-    with pytest.raises(AcpError, match="lacks the list 'images'"):
-        from_coco(instances, images, tmp_path / "bank")
-    instances.write_text("{")
-    with pytest.raises(AcpError, match="not JSON"):
-        from_coco(instances, images, tmp_path / "bank")
-
-
-def test_from_coco_on_real_photographs(shared_data: Path, tmp_path: Path) -> None:
-    coco = shared_data / "coco_tiny"
-    report = from_coco(
-        coco / "instances.json", coco / "images", tmp_path, min_side_px=120, max_per_category=3
-    )
-    assert max(report.written.values()) == 3
-    assert report.skipped["crowd"] == 5
-    assert "potted plant" in report.unmapped
-    bank = folder_bank(tmp_path)
-    assert len(bank.cutouts) == sum(report.written.values()) > 20
-    assert all(0.1 < (c.sprite().alpha > 0.5).mean() < 1 for c in bank.cutouts)

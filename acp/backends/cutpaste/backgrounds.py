@@ -23,7 +23,9 @@ from acp.backends.cutpaste.tables import (
     inside_folder,
     number,
     one_of,
+    pictures_in,
     read_rows,
+    table_text,
 )
 from acp.core.errors import AcpError
 from acp.core.images import BrokenImageError, decoded, open_image
@@ -165,11 +167,10 @@ def folder_bank(folder: Path) -> BackgroundBank:
         raise AcpError(f"background folder {folder}: no such folder")
     table = folder / TABLE
     if table.is_file():
-        rows = read_rows(table.read_text(encoding="utf-8"), COLUMNS, str(table))
+        rows = read_rows(table_text(table), COLUMNS, str(table))
         listed = [_background(row, folder, place) for place, row in rows]
     else:
-        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
-        listed = [Background(path) for path in pictures]
+        listed = [Background(path) for path in pictures_in(folder, PICTURES)]
     if not listed:
         raise AcpError(f"background folder {folder}: no photographs ({', '.join(PICTURES)}) in it")
     absent = [background.path for background in listed if not background.path.is_file()]

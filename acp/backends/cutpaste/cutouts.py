@@ -1,14 +1,14 @@
 """The bank of cut-outs: photographed objects on a transparent ground, and which of them suits.
 
-A bank is the packaged table of stamps, or any folder `FOLDER/<category>/*.png` with an optional
-table `cutouts.tsv` of the same columns.
+A bank is the packaged table of stamps, or any folder `FOLDER/<category>/*.png` (or .webp) with an
+optional table `cutouts.tsv` of the same columns.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -19,12 +19,21 @@ import numpy as np
 from acp.backends.cutpaste.assets import asset_dir
 from acp.backends.cutpaste.color_names import color_phrase
 from acp.backends.cutpaste.imaging import Sprite, clean_sprite, read_cutout
-from acp.backends.cutpaste.tables import content_digest, inside_folder, number, one_of, read_rows
+from acp.backends.cutpaste.tables import (
+    content_digest,
+    inside_folder,
+    number,
+    one_of,
+    pictures_in,
+    read_rows,
+    table_text,
+)
 from acp.core.errors import AcpError
 from acp.core.vocabulary import categories, resolve
 
 STAMPS = "tuxpaint-stamps-default"
 TABLE = "cutouts.tsv"
+SUFFIXES = (".png", ".webp")
 COLUMNS = ("file", "category", "colors", "pose", "support", "view", "facing", "quality")
 SUPPORTS = ("ground", "water", "air", "perch")
 VIEWS = ("level", "top", "portrait")
@@ -88,10 +97,12 @@ def _decoded(path: Path) -> Sprite:
 
 @dataclass(frozen=True)
 class CutoutBank:
-    """Cut-outs by LVIS category; `version` changes with the table and the pictures."""
+    """Cut-outs by LVIS category; `version` changes with the table and the pictures. `left_out` has
+    what a folder holds besides and why it is no cut-out."""
 
     version: str
     cutouts: tuple[CutOut, ...]
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def by_category(self) -> Mapping[str, list[CutOut]]:
@@ -110,7 +121,7 @@ def stamps_bank(version: str) -> CutoutBank:
     """
     folder = asset_dir(STAMPS)
     text = files("acp.data").joinpath("stamps.tsv").read_text(encoding="utf-8")
-    listed = _from_table(text, folder, "stamps.tsv")
+    listed = _from_table(text, folder, "stamps.tsv", [])
     present = tuple(cutout for cutout in listed if cutout.path.is_file())
     if not present:
         raise AcpError(f"none of the {len(listed)} listed stamps is in {folder}: fetch them again")
@@ -118,33 +129,35 @@ def stamps_bank(version: str) -> CutoutBank:
 
 
 def folder_bank(folder: Path) -> CutoutBank:
-    """The bank in a user's folder.
+    """The bank in a user's folder. Names that are no category and pictures that are no cut-outs are
+    left out.
 
     Raises:
-        AcpError: no such folder, no cut-outs, a row of the table or a category that is wrong.
+        AcpError: no such folder, no cut-outs, or a row of the table that is wrong.
     """
     if not folder.is_dir():
         raise AcpError(f"cut-out bank {folder}: no such folder")
-    table = folder / TABLE
+    table, left_out = folder / TABLE, list[str]()
     if table.is_file():
-        text = table.read_text(encoding="utf-8")
-        cutouts = _from_table(text, folder, str(table))
+        cutouts = _from_table(table_text(table), folder, str(table), left_out)
         absent = [cutout.path for cutout in cutouts if not cutout.path.is_file()]
         if absent:
             raise AcpError(f"{table}: {absent[0]} is not there ({len(absent)} files missing)")
     else:
-        cutouts = tuple(_from_folders(folder))
+        cutouts = tuple(_from_folders(folder, left_out))
     if not cutouts:
-        raise AcpError(f"cut-out bank {folder}: no <category>/*.png in it")
+        why = "; ".join(left_out[:3]) or f"no <category>/*{' or *'.join(SUFFIXES)} in it"
+        raise AcpError(f"cut-out bank {folder}: {why}")
     rows = [f"{repr(c).replace(str(folder), '')} {content_digest(c.path)}" for c in cutouts]
-    return CutoutBank(_digest(rows), cutouts)
+    return CutoutBank(_digest(rows), cutouts, tuple(left_out))
 
 
-def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:
-    return tuple(
-        CutOut(
+def _from_table(text: str, folder: Path, where: str, left_out: list[str]) -> tuple[CutOut, ...]:
+    found = []
+    for place, row in read_rows(text, COLUMNS, where):
+        cutout = CutOut(
             path=inside_folder(folder, row["file"], place),
-            category=one_category(row["category"], place),
+            category=_one_category(row["category"], place, left_out),
             colors=row["colors"],
             pose=row["pose"],
             support=one_of(row, "support", place, SUPPORTS),
@@ -152,44 +165,44 @@ def _from_table(text: str, folder: Path, where: str) -> tuple[CutOut, ...]:
             facing=one_of(row, "facing", place, FACINGS),
             quality=int(number(row, "quality", place, QUALITIES[0], QUALITIES[-1])),
         )
-        for place, row in read_rows(text, COLUMNS, where)
-    )
+        if cutout.category:
+            found.append(cutout)
+    return tuple(found)
 
 
-def _from_folders(folder: Path) -> Iterable[CutOut]:
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        category = one_category(child.name, str(folder))
-        for path in sorted(child.glob("*.png")):
-            yield CutOut(
-                path=path,
-                category=category,
-                colors=color_phrase(read_cutout(path)),
-                pose="",
-                support=usual_support(category),
-                view="level",
-                facing="left",
-                quality=2,
-            )
+def _from_folders(folder: Path, left_out: list[str]) -> Iterator[CutOut]:
+    children = (path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+    for child in sorted(path for path in children if path.is_dir()):
+        category = _one_category(child.name, str(child), left_out)
+        for path in pictures_in(child, SUFFIXES) if category else ():
+            try:
+                colors = color_phrase(read_cutout(path))
+            except AcpError as error:
+                left_out.append(str(error))
+                continue
+            support = usual_support(category)
+            yield CutOut(path, category, colors, "", support, "level", "left", 2)
+
+
+def table_row(cutout: CutOut, folder: Path) -> tuple[str, ...]:
+    """The values of `COLUMNS` of a cut-out of a folder's bank."""
+    values = [getattr(cutout, column) for column in COLUMNS[1:]]
+    return (cutout.path.relative_to(folder).as_posix(), *map(str, values))
+
+
+def _one_category(name: str, place: str, left_out: list[str]) -> str:
+    """The LVIS name of a category, or "" where there is none, which is noted."""
+    try:
+        return name if name in categories() else resolve(name).name
+    except AcpError as error:
+        left_out.append(f"{place}: {error}")
+        return ""
 
 
 def usual_support(category: str) -> str:
     """Where the things of a category are found, as a `support`."""
     habitat = categories()[category].habitat
     return habitat if habitat in {"water", "air"} else "ground"
-
-
-def one_category(name: str, place: str) -> str:
-    """The LVIS name of a category.
-
-    Raises:
-        AcpError: not one; the message names `place` and the nearest.
-    """
-    if name in categories():
-        return name
-    try:
-        return resolve(name).name
-    except AcpError as error:
-        raise AcpError(f"{place}: {error}") from error
 
 
 def _digest(parts: Iterable[str]) -> str:

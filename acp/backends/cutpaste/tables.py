@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from acp.core.errors import AcpError
@@ -28,6 +28,28 @@ def read_rows(text: str, columns: Sequence[str], where: str) -> Iterator[tuple[s
         if None in row or None in row.values():
             raise AcpError(f"{place}: expected {len(rows.fieldnames or ())} tab-separated values")
         yield place, row
+
+
+def table_text(path: Path) -> str:
+    """A table of a user, in UTF-8 with or without a byte order mark.
+
+    Raises:
+        AcpError: it is in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise AcpError(f"{path} line {line}: not UTF-8; save the table as UTF-8") from None
+
+
+def pictures_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files of a folder with one of `suffixes`, in any case; none that are hidden."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def number(row: Row, column: str, place: str, low: float, high: float) -> float:
