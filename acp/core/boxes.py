@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,18 @@ def xywh_to_xyxy(boxes_xywh: FloatArray) -> FloatArray:
     return np.concatenate([start, start + boxes_xywh[..., 2:]], axis=-1)
 
 
-BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn", "yxyx", "yxyxn")
+_ORDERS = {
+    "xywh": "[x, y, w, h]",
+    "xyxy": "corners [x_min, y_min, x_max, y_max]",
+    "cxcywh": "centres [x, y] and sizes [w, h]",
+    "yxyx": "corners [y_min, x_min, y_max, x_max]",
+}
+_UNITS = {"": "in pixels", "n": "in shares of the image", "1000": "in thousandths of the image"}
+_OTHERS = ("xyxy1000", "yxyx1000")
+BOX_FORMATS = (*_ORDERS, *(f"{order}n" for order in _ORDERS), *_OTHERS)
 """How data sets write boxes: "xywh" is a corner and the size, "xyxy" and "yxyx" are two corners,
-"cxcywh" is the middle and the size; in pixels, or with "n" normalised to the image."""
+"cxcywh" is the middle and the size; in pixels, with "n" normalised to the image, or with "1000" in
+thousandths of it."""
 
 
 def to_xywh_px(boxes: Any, box_format: str, sizes_wh: Any) -> npt.NDArray[np.float64]:
@@ -72,17 +82,87 @@ def to_xywh_px(boxes: Any, box_format: str, sizes_wh: Any) -> npt.NDArray[np.flo
     [[50.0, 0.0, 100.0, 100.0]]
     """
     found = np.asarray(boxes, np.float64).reshape(-1, 4)
-    order = box_format.removesuffix("n")
+    order, unit = _parts(box_format)
     if order == "yxyx":
         found = found[:, [1, 0, 3, 2]]
-    if box_format.endswith("n"):
-        found = found * np.tile(np.asarray(sizes_wh, np.float64).reshape(-1, 2), 2)
+    if unit:
+        scale = np.asarray(sizes_wh, np.float64).reshape(-1, 2) / (1000 if unit == "1000" else 1)
+        found = found * np.tile(scale, 2)
     start, rest = found[:, :2], found[:, 2:]
     if order in ("xyxy", "yxyx"):
         rest = rest - start
     elif order == "cxcywh":
         start = start - rest / 2
     return np.concatenate([start, rest], axis=1)
+
+
+def _parts(box_format: str) -> tuple[str, str]:
+    order = box_format.rstrip("n01")
+    return order, box_format.removeprefix(order)
+
+
+def in_words(box_format: str) -> str:
+    """One of `BOX_FORMATS`, as a sentence says it.
+
+    >>> in_words("xyxyn")
+    'corners [x_min, y_min, x_max, y_max] in shares of the image'
+    """
+    order, unit = _parts(box_format)
+    return f"{_ORDERS[order]} {_UNITS[unit]}"
+
+
+def reach_px(boxes_xywh_px: Any, sizes_wh: Any) -> npt.NDArray[np.float64]:
+    """How many pixels each box (N, 4) reaches outside of its image at most, (N,); 0 for one inside.
+
+    >>> reach_px(np.array([[-3.0, 0, 10, 10]]), np.array([[20.0, 8.0]])).tolist()
+    [3.0]
+    """
+    start, rest = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
+    outside = np.concatenate([-start, start + rest - np.reshape(sizes_wh, (-1, 2))], axis=1)
+    reach = np.maximum(np.nan_to_num(outside, nan=0.0), 0).max(axis=1, initial=0)
+    return np.asarray(reach, np.float64)
+
+
+def tolerance_px(sizes_wh: Any) -> npt.NDArray[np.float64]:
+    """How far boxes may reach outside of images (..., 2), as people draw and round them: a pixel or
+    0.2 % of the longer side; a hundredth where the sides are those of shares, 1."""
+    longest = np.asarray(sizes_wh, np.float64).max(axis=-1, initial=0)
+    return np.asarray(np.maximum(np.minimum(1.0, longest / 100), longest / 500))
+
+
+def box_fits(boxes: Any, sizes_wh: Any) -> Counter[str]:
+    """How many boxes lie in their images, by the format they are read in; "all" has their number.
+
+    Args:
+        boxes: as they are stored, (N, 4); those that are not finite do not count.
+        sizes_wh: width and height of the image of each, (N, 2).
+    """
+    whole = np.isfinite(boxes).all(axis=1)
+    stored, sizes = boxes[whole], sizes_wh[whole]
+    fits = Counter({"all": len(stored)})
+    for box_format in BOX_FORMATS:
+        found = to_xywh_px(stored, box_format, sizes)
+        good = (found[:, 2:] > 0).all(axis=1) & (reach_px(found, sizes) <= tolerance_px(sizes))
+        if not _parts(box_format)[1]:  # boxes in the first pixel alone are normalised numbers
+            good &= (stored > 1.5).any(axis=1) | (sizes <= 1.5).all(axis=1)
+        fits[box_format] = int(good.sum())
+    return fits
+
+
+FIT = 0.9
+"""Of boxes: with fewer in their images, they are in another format, if so many are in that."""
+
+
+def other_format(fits: Mapping[str, int], box_format: str) -> str | None:
+    """The format that boxes plainly are in, if it is not the one that they are read in.
+
+    >>> boxes, sizes = np.array([[300.0, 200, 400, 300]] * 2), np.array([[640, 480]] * 2)
+    >>> other_format(box_fits(boxes, sizes), "xywh")
+    'xyxy'
+    """
+    best = max(BOX_FORMATS, key=lambda each: fits[each])
+    enough = FIT * fits["all"]
+    return best if fits[box_format] < enough <= fits[best] else None
 
 
 def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:

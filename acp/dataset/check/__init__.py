@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from acp.core.boxes import BOX_FORMATS
+from acp.core.boxes import BOX_FORMATS, FIT, in_words, other_format
 from acp.core.errors import AcpError, reason_of
 from acp.core.progress import Advance, Tell, silent
 from acp.dataset.check.card_yaml import README, check_card, check_info, difference, same
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from datasets import Features
 
 __all__ = ["Problem", "Report", "check_data_set"]
-FIT = 0.9
-"""Of boxes: with fewer in their images, another format is tried."""
-FORMAT_NAMES = {
-    "xywh": "[x, y, w, h]",
-    "xyxy": "[x_min, y_min, x_max, y_max]",
-    "cxcywh": "[x_centre, y_centre, w, h]",
-    "yxyx": "[y_min, x_min, y_max, x_max]",
-}
 
 
 def check_data_set(
@@ -228,19 +220,14 @@ def _other_format(config: str, box_format: str, fits: Mapping[str, int]) -> Iter
     total = fits.get("all", 0)
     if not total or fits[box_format] >= FIT * total:
         return
-    best = max(BOX_FORMATS, key=lambda each: fits[each])
+    best = other_format(fits, box_format)
     share = f"{fits[box_format] / total:.0%} of {total:,} boxes"
-    what = f"only {share} lie in their images as {_format_name(box_format)}"
-    if fits[best] >= FIT * total:
-        what += f", {fits[best] / total:.0%} do as {_format_name(best)}"
+    what = f"only {share} lie in their images as {in_words(box_format)}"
+    if best:
+        what += f", {fits[best] / total:.0%} do as {in_words(best)}"
         yield Problem("bbox format", config, what, f"use --bbox-format {best}")
     elif fits[box_format] < total / 2:
         yield Problem("bbox format", config, what, "say how they are written with --bbox-format")
-
-
-def _format_name(box_format: str) -> str:
-    unit = " normalised to the image" if box_format.endswith("n") else " in pixels"
-    return FORMAT_NAMES[box_format.removesuffix("n")] + unit
 
 
 def _check_batch(plan: Plan, place: str, first: int, batch: pa.RecordBatch) -> Outcome:

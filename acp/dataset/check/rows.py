@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acp.core.boxes import BOX_FORMATS, to_xywh_px
+from acp.core.boxes import box_fits, reach_px, to_xywh_px, tolerance_px
 from acp.core.errors import reason_of
 from acp.core.images import BrokenImageError, decoded, is_turned, open_image
 from acp.core.masks import BoolArray, BrokenMaskError, IntArray, Measured, check_polygons, check_rle
@@ -203,10 +203,10 @@ def _check_boxes(
 ) -> Generator[Problem, None, list[Numbers | None]]:
     """Four finite numbers, an area, inside the image; returns the good ones in pixels."""
     stored = _as_numbers(boxes)
-    normalised = plan.box_format.endswith("n")
+    normalised = plan.box_format.endswith(("n", "1000"))
     sizes = np.array([size_wh or ((1, 1) if normalised else (np.nan, np.nan))] * len(boxes))
     pixels = to_xywh_px(stored, plan.box_format, sizes)
-    tolerance, good = tolerance_px(size_wh, ours=plan.ours), list[Numbers | None]()
+    tolerance, good = _tolerance(size_wh, ours=plan.ours), list[Numbers | None]()
     for place, (box, xywh, reach) in enumerate(
         zip(boxes, pixels, reach_px(pixels, sizes), strict=True)
     ):
@@ -231,40 +231,15 @@ def _check_boxes(
     return good
 
 
-def reach_px(boxes_xywh_px: Numbers, sizes_wh: Numbers) -> Numbers:
-    """How many pixels each box reaches outside of its image at most, (N,); 0 for one inside.
-
-    >>> reach_px(np.array([[-3.0, 0, 10, 10]]), np.array([[20.0, 8.0]])).tolist()
-    [3.0]
-    """
-    sizes = sizes_wh.reshape(-1, 2)
-    ends = boxes_xywh_px[:, :2] + boxes_xywh_px[:, 2:]
-    outside = np.concatenate([-boxes_xywh_px[:, :2], ends - sizes], axis=1)
-    reach = np.maximum(np.nan_to_num(outside, nan=0.0), 0).max(axis=1, initial=0)
-    return np.asarray(reach, np.float64)
-
-
-def tolerance_px(size_wh: Size | None, *, ours: bool) -> float:
-    """How far a box may reach outside: a pixel or 0.2 % of the longer side, as people draw them;
-    next to nothing for ours, which are computed."""
-    return 0.01 if ours else max(1.0, 0.002 * max(size_wh or (0,)))
+def _tolerance(size_wh: Size | None, *, ours: bool) -> float:
+    """How far a box may reach outside: next to nothing for ours, which are computed."""
+    return 0.01 if ours else float(tolerance_px(size_wh or (100, 100)))
 
 
 def _try_formats(boxes: list[tuple[Numbers, Size]]) -> Counter[str]:
-    """How many boxes fit in each format, and of how many."""
     stored = np.concatenate([each for each, _ in boxes])
     sizes = np.concatenate([np.tile(size, (len(each), 1)) for each, size in boxes])
-    whole = np.isfinite(stored).all(axis=1)
-    stored, sizes = stored[whole], sizes[whole]
-    fits = Counter({"all": len(stored)})
-    tolerance = np.maximum(1.0, 0.002 * sizes.max(axis=1, initial=0))
-    for box_format in BOX_FORMATS:
-        found = to_xywh_px(stored, box_format, sizes)
-        good = (found[:, 2:] > 0).all(axis=1) & (reach_px(found, sizes) <= tolerance)
-        if not box_format.endswith("n"):  # boxes in the first pixel alone are normalised numbers
-            good &= (stored > 1.5).any(axis=1)
-        fits[box_format] = int(good.sum())
-    return fits
+    return box_fits(stored, sizes)
 
 
 def _check_masks(
@@ -299,7 +274,7 @@ def _measured(plan: Plan, value: Any, size_wh: Size | None) -> Measured | None:
     if not isinstance(value, list) or not value:
         return None
     scale = size_wh if size_wh and plan.box_format.endswith("n") else (1, 1)
-    return check_polygons(value, size_wh, tolerance_px(size_wh, ours=False), scale)
+    return check_polygons(value, size_wh, _tolerance(size_wh, ours=False), scale)
 
 
 def _disagreements(
