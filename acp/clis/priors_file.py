@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from acp.clis.features import PairGeometry
-from acp.core.errors import AcpError
+from acp.clis.similarity import unpacked
+from acp.core.errors import AcpError, one_line
 from acp.core.types import IntArray
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ VERSION = 1
 INFO, VECTORS = b"acp.priors", b"acp.vectors"
 """Keys of the schema's metadata: JSON about the file; vectors of `acp.clis.similarity`."""
 
+MOST_PAIRS = 20_000_000
+"""A file of more is refused before it is read."""
 GEOMETRY = ("subject_w", "subject_h", "object_w", "object_h", "dx", "dy")
 STATED, GEOMETRIC = "stated", "geometric"
 """Values of `source`: a relation that people or a parser stated, or one read off the boxes."""
@@ -137,15 +140,28 @@ def read_priors(path: str | Path, origin: str = "") -> PriorsTable:
     if not path.is_file():
         raise AcpError(f"{path}: no such priors file; make one with `acp priors build`")
     try:
+        about = pq.read_metadata(path)
+        if about.num_rows > MOST_PAIRS:
+            raise AcpError(f"{path}: {about.num_rows:,} pairs; at most {MOST_PAIRS:,} are read")
         # Pages and not a map of the file: it may be replaced while it is in use.
-        table = pq.read_table(path, memory_map=False)
+        return _table(path, pq.read_table(path, memory_map=False), about.metadata or {}, origin)
+    except AcpError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise AcpError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
-    metadata = pq.read_metadata(path).metadata or {}
+        raise AcpError(f"{path}: not a parquet file ({one_line(error, 200)})") from None
+    except Exception as error:  # damaged files fail anywhere
+        what = f"damaged ({one_line(error, 200)}); make it anew with `acp priors build`"
+        raise AcpError(f"{path}: {what}") from None
+
+
+def _table(
+    path: Path, table: pa.Table, metadata: Mapping[bytes, bytes], origin: str
+) -> PriorsTable:
     info = _info(path, metadata, table)
     names, (subject, object_) = _codes(table, "subject", "object")
     predicates, (predicate,) = _codes(table, "predicate")
     geometry = [table[name].to_numpy().astype(np.float64) for name in GEOMETRY]
+    unpacked(metadata.get(VECTORS, b""))
     return PriorsTable(
         names, predicates, subject, predicate, object_,
         geometry=_checked(path, PairGeometry(*geometry)),
@@ -164,6 +180,8 @@ def _info(path: Path, metadata: Mapping[bytes, bytes], table: pa.Table) -> dict[
         what = f"column {missing[0]!r}" if missing else "the mark of a priors file"
         raise AcpError(f"{path}: {what} is missing; make a priors file with `acp priors build`")
     info: dict[str, Any] = json.loads(metadata[INFO])
+    if not isinstance(info, dict):
+        raise ValueError("its mark is no object")
     if info.get("version") != VERSION:
         raise AcpError(
             f"{path}: version {info.get('version')!r} of the priors format, this is {VERSION};"
@@ -179,6 +197,8 @@ def _codes(table: pa.Table, *columns: str) -> tuple[tuple[str, ...], list[IntArr
     import pyarrow as pa
 
     joined = pa.chunked_array([c.cast(pa.string()) for n in columns for c in table[n].chunks])
+    if joined.null_count:
+        raise ValueError(f"{columns[0]} is null in a row")
     encoded = joined.combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return tuple(encoded.dictionary.to_pylist()), np.split(codes, len(columns))

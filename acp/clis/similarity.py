@@ -7,6 +7,7 @@ priors file that has them: a score needs no model and no torch, and is the same 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -19,6 +20,10 @@ from acp.core.types import Float64Array, FloatArray
 from acp.core.vocabulary import categories, resolve
 
 VECTORS = "category_vectors.npz"
+WIDTH = 384
+"""Numbers of a vector."""
+MOST_UNPACKED = 1 << 26
+"""Bytes of the vectors of a file; more are refused before they are unpacked."""
 """In `acp/data`: `names` and `vectors` (N, 384) int8, all-MiniLM-L6-v2's embeddings to 1 in 127."""
 
 CLOSE = 0.8
@@ -54,7 +59,7 @@ class CategorySimilarity:
         """`names`: folded, C of them. `vectors`: of `pack_vectors`, for names of their own."""
         self._known = dict(zip(*_packaged(), strict=True))
         if vectors:
-            self._known |= dict(zip(*_unpacked(vectors), strict=True))
+            self._known |= dict(zip(*unpacked(vectors), strict=True))
         self._meanings = np.array([meaning(name) for name in names], dtype=object)
         found = [self._vector(name) for name in names]
         self._matrix = np.stack(found) if found else np.zeros((0, 1))
@@ -130,12 +135,26 @@ def vocabulary_texts() -> dict[str, str]:
     return {fold_name(category.name): category.noun for category in categories().values()}
 
 
-def _unpacked(data: bytes) -> tuple[list[str], list[Float64Array]]:
-    """Names and their vectors, whole numbers as float64."""
+def unpacked(data: bytes) -> tuple[list[str], list[Float64Array]]:
+    """Names and their vectors, whole numbers as float64; none of no data.
+
+    Raises:
+        ValueError: they are not what `packed` writes, or of more than `MOST_UNPACKED` bytes.
+        Exception: as zip files and NumPy have it, for what is damaged.
+    """
+    if not data:
+        return [], []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+    if size > MOST_UNPACKED:
+        raise ValueError(f"its vectors take {size:,} bytes")
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-        return kept["names"].tolist(), list(kept["vectors"].astype(np.float64))
+        names, vectors = kept["names"], kept["vectors"]
+    if names.dtype.kind != "U" or vectors.dtype != np.int8 or vectors.shape != (len(names), WIDTH):
+        raise ValueError(f"its vectors have shape {vectors.shape} for {len(names)} names")
+    return names.tolist(), list(vectors.astype(np.float64))
 
 
 @cache
 def _packaged() -> tuple[list[str], list[Float64Array]]:
-    return _unpacked(files("acp.data").joinpath(VECTORS).read_bytes())
+    return unpacked(files("acp.data").joinpath(VECTORS).read_bytes())

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from acp.annotations.build import embed
 from acp.backends.scoring import score
 from acp.clis.priors import LEVELS, PREDICATES, Priors, default_priors, write_priors
-from acp.clis.priors_file import GEOMETRY
+from acp.clis.priors_file import GEOMETRY, INFO, VECTORS
 from acp.clis.references import MOST_BACKED_OFF
-from acp.clis.similarity import CategorySimilarity, fold_name, meaning, pack_vectors, weight_of
+from acp.clis.similarity import (
+    CategorySimilarity,
+    fold_name,
+    meaning,
+    pack_vectors,
+    packed,
+    weight_of,
+)
 from acp.core.errors import AcpError
 from acp.core.vocabulary import categories
 
@@ -204,9 +214,6 @@ def test_weights_are_powers() -> None:
 
 
 def test_files_that_are_no_priors_are_named(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with pytest.raises(AcpError, match="no such priors file"):
         Priors.load(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("text")
@@ -217,6 +224,48 @@ def test_files_that_are_no_priors_are_named(tmp_path: Path) -> None:
         Priors.load(tmp_path / "other.parquet")
     with pytest.raises(AcpError, match="no pairs in it"):
         priors_of(tmp_path / "empty.parquet", [])
+
+
+def bomb() -> bytes:
+    """80 kB that unpack to 80 MB."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, names=np.array(["a"]), vectors=np.zeros((1 << 18, 320), np.int8))
+    return buffer.getvalue()
+
+
+DAMAGED: dict[str, tuple[bytes, bytes, str]] = {
+    "info is a list": (INFO, b"[]", "its mark is no object"),
+    "info is no JSON": (INFO, b"{", "damaged"),
+    "info is deep": (INFO, b"[" * 100_000, "recursion"),
+    "vectors are no archive": (VECTORS, b"vectors", "not a zip file"),
+    "vectors are of another width": (VECTORS, packed(["a"], np.ones((1, 3), np.float32)), "shape"),
+    "vectors unpack to much": (VECTORS, bomb(), "its vectors take 83,8"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "own.parquet"
+    priors_of(path, [("dog", "above", "cat", "stated")])
+    key, value, reason = DAMAGED[name]
+    metadata = {INFO: pq.read_metadata(path).metadata[INFO], key: value}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    with pytest.raises(AcpError, match=reason) as caught:
+        Priors.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["subject", "predicate", "dx", "object_w"])
+def test_columns_of_nothing_or_of_lists_are_one_line(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "own.parquet"
+    priors_of(path, [("dog", "above", "cat", "stated")])
+    table = pq.read_table(path)
+    metadata = {INFO: pq.read_metadata(path).metadata[INFO]}
+    for values in (pa.nulls(1), pa.array([[1.0]])):
+        wrong = table.set_column(table.column_names.index(column), column, values)
+        pq.write_table(wrong.replace_schema_metadata(metadata), path)
+        with pytest.raises(AcpError, match=column + r"|damaged|Unsupported cast"):
+            Priors.load(path)
 
 
 def test_a_file_that_could_not_be_finished_is_not_there(tmp_path: Path) -> None:
