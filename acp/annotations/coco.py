@@ -47,6 +47,7 @@ class Instance:
     `segmentation` is as it was found and is decoded by `acp.core.masks` alone."""
 
     picture: int
+    id: Id | None
     category: str
     box_xywh_px: Box
     segmentation: Any
@@ -207,7 +208,7 @@ class CocoFiles:
         if problem := box_problem(box, size):
             return problem
         x, y, w, h = map(float, box)
-        return Instance(picture, category, (x, y, w, h), mask, where)
+        return Instance(picture, record.get("id"), category, (x, y, w, h), mask, where)
 
     def _why(self) -> str:
         return f": {text}" if (text := self.rejects.text()) else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from acp.annotations.coco import Caption, CocoFiles, Id, id_of, text_of
 from acp.annotations.json_lists import WHOLE, Notify, records, unheard
-from acp.annotations.reading import Annotations, BoxBuilder, Names, Relations, box_mark, mark_of
+from acp.annotations.reading import Annotations, BoxBuilder, Names, Relations, mark_of
 from acp.clis.similarity import fold_name
 from acp.core.errors import AcpError
 
@@ -43,12 +43,17 @@ def read_coco(files: Sequence[Path], notify: Notify = unheard) -> Annotations:
         width, height = coco.pictures[found.picture].size_wh or (None, None)
         label = coco.label(found.picture)
         image = builder.add_image(found.picture, label, width, height, found.where)
-        name, box = fold_name(found.category), found.box_xywh_px
-        key = found.picture << 64 | box_mark(name, box)
-        if key in seen:
+        name, box, key = fold_name(found.category), found.box_xywh_px, found.picture << 64
+        place, mark = key | mark_of(f"{name} {box}"), found.id
+        if place in seen:
             builder.rejects.add("box given twice", found.where)
-        elif image is not None and builder.add_box(image, name, box, found.where) is not None:
-            seen.add(key)
+            continue
+        if mark is None or key | mark_of(mark) in seen:  # an id that several boxes have
+            mark = None
+        else:
+            seen.add(key | mark_of(mark))
+        if image is not None and builder.add_box(image, name, box, found.where, mark) is not None:
+            seen.add(place)
     if not len(builder):
         why = builder.rejects.text() or "captions alone have no boxes; give a file of instances too"
         raise AcpError(f"{files[0]}: no usable box in it: {why}")
@@ -164,7 +169,7 @@ def _add_relation(path: Path, found: _Stated, record: Mapping[str, Any], where: 
     )
     if subject is not None and subject == object_:
         name, box = folded(record["object"]), record["object_box"]
-        object_ = builder.add_box(image, name, box, where, "other ")
+        object_ = builder.add_box(image, name, box, where, f"other {box}")
     return found.add(subject, record["predicate"], object_, where)
 
 

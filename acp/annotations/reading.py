@@ -155,10 +155,10 @@ class BoxBuilder:
         return None
 
     def add_box(
-        self, image: int, name: str, box_xywh_px: Any, where: str, other: str = ""
+        self, image: int, name: str, box_xywh_px: Any, where: str, mark: int | str | None = None
     ) -> int | None:
-        """The index of a box in pixels, or None. `other` tells it from one of the same name that
-        is the same."""
+        """The index of a box in pixels, or None. `mark` tells it from the others of its image;
+        without one its name and its place do."""
         problem = box_problem(box_xywh_px, self._sizes_wh[image], self.anywhere)
         if not problem and self._counts[image] >= MOST_BOXES:
             problem = f"box beyond the first {MOST_BOXES:,} of its image"
@@ -169,7 +169,8 @@ class BoxBuilder:
         self._boxes.extend(box_xywh_px)
         self._category.append(self.names[name])
         self._image.append(image)
-        self._marks.append(box_mark(name, box_xywh_px, other))
+        place = f"{self.names[name]} {[float(value) for value in box_xywh_px]}"
+        self._marks.append(mark_of(place if mark is None else mark))
         return len(self) - 1
 
     def table(self) -> BoxTable:
@@ -223,11 +224,6 @@ def mark_of(value: int | str) -> int:
         return value
     digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") | 1 << 63
-
-
-def box_mark(name: str, box_xywh_px: Sequence[float], other: str = "") -> int:
-    """64 bits that tell a thing from the others of its image."""
-    return mark_of(f"{other}{name} {[float(value) for value in box_xywh_px]}")
 
 
 def is_number(value: Any) -> bool:
