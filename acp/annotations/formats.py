@@ -52,7 +52,7 @@ def read_coco(files: Sequence[Path], notify: Notify = unheard) -> Annotations:
             mark = None
         else:
             seen.add(key | mark_of(mark))
-        if image is not None and builder.add_box(image, name, box, found.where, mark) is not None:
+        if image is not None and builder.append(image, name, box, found.where, mark) is not None:
             seen.add(place)
     if not len(builder):
         why = builder.rejects.text() or "captions alone have no boxes; give a file of instances too"

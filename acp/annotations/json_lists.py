@@ -115,6 +115,9 @@ class _Text:
 
     def peek(self) -> str:
         """The next character that is no space, or "" at the end."""
+        letter = self._text[self._at : self._at + 1]
+        if letter > " ":
+            return letter
         while True:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or not self._more():

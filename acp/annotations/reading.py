@@ -159,18 +159,25 @@ class BoxBuilder:
     ) -> int | None:
         """The index of a box in pixels, or None. `mark` tells it from the others of its image;
         without one its name and its place do."""
-        problem = box_problem(box_xywh_px, self._sizes_wh[image], self.anywhere)
-        if not problem and self._counts[image] >= MOST_BOXES:
-            problem = f"box beyond the first {MOST_BOXES:,} of its image"
-        if problem:
+        if problem := box_problem(box_xywh_px, self._sizes_wh[image], self.anywhere):
             self.rejects.add(problem, where)
+            return None
+        return self.append(image, name, box_xywh_px, where, mark)
+
+    def append(
+        self, image: int, name: str, box_xywh_px: Any, where: str, mark: int | str | None = None
+    ) -> int | None:
+        """`add_box` of a box that `box_problem` found none in."""
+        if self._counts[image] >= MOST_BOXES:
+            self.rejects.add(f"box beyond the first {MOST_BOXES:,} of its image", where)
             return None
         self._counts[image] += 1
         self._boxes.extend(box_xywh_px)
         self._category.append(self.names[name])
         self._image.append(image)
-        place = f"{self.names[name]} {[float(value) for value in box_xywh_px]}"
-        self._marks.append(mark_of(place if mark is None else mark))
+        if mark is None:
+            mark = f"{self.names[name]} {[float(value) for value in box_xywh_px]}"
+        self._marks.append(mark_of(mark))
         return len(self) - 1
 
     def table(self) -> BoxTable:
