@@ -59,10 +59,10 @@ def check(
 
 
 def printed(report: Report) -> Iterator[str]:
-    """Problems, warnings, what was not checked, and the summary."""
+    """Problems, warnings, what was not checked, what `load_dataset` reads, and the summary."""
     yield from report.lines()
     yield from (f"warning: {warning}" for warning in report.warnings)
-    yield from map(shown, report.notes)
+    yield from map(shown, [*report.notes, *report.reads])
     yield report.summary()
 
 

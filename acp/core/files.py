@@ -38,6 +38,13 @@ def replace_durably(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, is not in a folder; the files of a snapshot in the Hub's
+    cache are links into the cache of its repository."""
+    home = folder.parents[1] if folder.parent.name == "snapshots" else folder
+    return not path.resolve().is_relative_to(home.resolve())
+
+
 def sha256(path: Path) -> str:
     """Checksum of a file."""
     with path.open("rb") as file:

@@ -209,6 +209,12 @@ def no_receipt(folder: Path) -> None:
     (folder / RECEIPT).write_text("{")
 
 
+def fewer_scenes(folder: Path) -> None:
+    receipt = read_receipt(folder)
+    assert receipt is not None
+    write_receipt(folder, replace(receipt, scenes=5))
+
+
 def no_card(folder: Path) -> None:
     (folder / "README.md").unlink()
     sign(folder)
@@ -323,6 +329,15 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "scene's relation": (
         edit(SCENES, relation),
         f"{SCENES}: row 0, relations[0]: subject 40 is no place among ",
+    ),
+    # Builds.
+    "raw of another build": (
+        edit(RAW, lambda rows: rows[1]["provenance"].update(fingerprint="0")),
+        "raw: holds rows of another build than .acp.json says; run acp build again",
+    ),
+    "scenes": (
+        fewer_scenes,
+        "scene_graphs: holds 4 scenes, .acp.json says 5; run acp build again",
     ),
     # Ids.
     "picked": (edit(RAW, fewer_picked), "curated: image_id "),

@@ -6,15 +6,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, load_dataset
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,6 +25,7 @@ from acp.cli.main import app
 from acp.core.errors import AcpError
 from acp.dataset.check import Problem, Report, check_data_set
 from support.check_layouts import LAYOUTS
+from support.doc_blocks import blocks, run
 
 SHARD = "data/train-00000-of-00002.parquet"
 Row = dict[str, Any]
@@ -362,8 +366,8 @@ def write(path: Path, rows: list[Row]) -> None:
     [
         ("date: 2024-99-99", "its YAML cannot be read: month must be in 1..12"),
         ("a: " + "[" * 5000, "its YAML cannot be read: maximum recursion"),
-        (f"a: &a [x]\n{ALIASES}\nlicense: [*j]", "license: list is not a string"),
-        ("license: &a [*a]", "license: list is not a string"),
+        (f"a: &a [x]\n{ALIASES}\nlicense: [*j]", "stands for more than 100,000 values"),
+        ("license: &a [*a]", "its YAML cannot be read: maximum recursion"),
         ("a: !!python/object/apply:os.system [id]", "its YAML cannot be read: could not determine"),
         ("configs: {config_name: a, data_files: data/*}", "cannot read it: Expected configs to be"),
         ("configs:\n- {config_name: a, data_files: ../../x}", "../../x is not in the data set"),
@@ -379,6 +383,151 @@ def test_cards(tmp_path: Path, text: str, reason: str) -> None:
     assert reason in found[0]
     assert found[0].isprintable()
     assert len(found[0]) < 700
+
+
+def test_the_other_card_that_load_dataset_reads_stays_inside_too(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "train.parquet", [{"image": picture()}])
+    (tmp_path / ".huggingface.yaml").write_text("configs:\n- {config_name: a, data_files: ../x}")
+    assert lines(tmp_path) == [
+        "README.md: configs: ../x is not in the data set; put the files there"
+    ]
+
+
+def test_links_out_of_a_data_set_are_not_followed(tmp_path: Path) -> None:
+    """Neither those of tables nor those of pictures."""
+    whole, linked = {"bytes": picture(), "path": "b.png"}, {"bytes": None, "path": "a.png"}
+    write(tmp_path / "secret.parquet", [{"image": whole}])
+    (tmp_path / "secret.png").write_bytes(picture())
+    write(tmp_path / "set" / "t.parquet", [{"image": whole}, {"image": linked}])
+    (tmp_path / "set" / "a.png").symlink_to(tmp_path / "secret.png")
+    [line] = lines(tmp_path / "set")
+    assert line.startswith("t.parquet: row 1: image (a.png) is a path out of the data set; ")
+    (tmp_path / "set" / "u.parquet").symlink_to(tmp_path / "secret.parquet")
+    [line] = lines(tmp_path / "set")
+    assert line == (
+        "u.parquet: is a link that leads out of the data set; put the file itself there"
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"width": pa.array(np.zeros(50_000_000, np.int32))}),
+        pa.table({"objects": [[{"area": 1.0}]], "image": [bytes(100_000_000)]}),
+        pa.table(
+            {"a": pa.ListArray.from_arrays([0, 50_000_000], pa.array(np.zeros(50_000_000, bool)))}
+        ),
+    ],
+    ids=["rows", "bytes", "values"],
+)
+def test_a_small_file_that_stands_for_too_much_is_not_read(tmp_path: Path, table: pa.Table) -> None:
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 400_000
+    [line] = lines(tmp_path)
+    assert re.match(r"a.parquet: cannot be opened: [\d,]+ bytes that stand for [\d,]+ values", line)
+
+
+# What tools for annotations write.
+
+COCO = json.dumps({"images": [{"id": 0, "file_name": "0.png"}], "annotations": []})
+EXPORTS: dict[str, tuple[dict[str, str], str]] = {
+    "roboflow": (
+        {f"{split}/_annotations.coco.json": COCO for split in ("train", "valid", "test")},
+        "test/_annotations.coco.json: annotations in COCO's JSON, and 2 more: train/_annotations.",
+    ),
+    "coco": ({"annotations/instances_val.json": COCO}, "instances_val.json: annotations in COCO's"),
+    "bom": ({"a.json": f"\ufeff{COCO}"}, "a.json: annotations in COCO's JSON; "),
+    "yolo": (
+        {
+            "labels/train/0.txt": "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 1e-3\n",
+            "data.yaml": "names: [a]",
+        },
+        "labels/train/0.txt: annotations in YOLO's text; load_dataset makes no boxes of it; write",
+    ),
+    "voc": ({"Annotations/0.xml": "<annotation><object/></annotation>"}, " in Pascal VOC's XML; "),
+    "cvat": (
+        {"annotations.xml": "<?xml version='1.0'?>\n<annotations><image/></annotations>"},
+        "annotations.xml: annotations in CVAT's XML; load_dataset makes no boxes of it; write them",
+    ),
+    "labelme": (
+        {"train/0.json": '{"version": "5", "shapes": []}'},
+        "annotations in LabelMe's JSON",
+    ),
+    "csv": ({"b.csv": "filename,class,xmin,ymin,xmax,ymax\n"}, "b.csv: annotations in CSV; "),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize("pictures", [0, 4])
+def test_exports_are_known_and_never_no_problem(tmp_path: Path, name: str, pictures: int) -> None:
+    files, expected = EXPORTS[name]
+    for k in range(pictures):
+        for split in ("train", "valid", "test"):
+            (tmp_path / split).mkdir(exist_ok=True)
+            (tmp_path / split / f"{k}.png").write_bytes(picture())
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    report = check_data_set(str(tmp_path))
+    assert any(expected in line for line in report.lines()), list(report.lines())
+    assert "no problem" not in report.summary()
+
+
+def test_an_export_becomes_what_load_dataset_reads_as_the_docs_say(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": k, "file_name": f"{k}.png"} for k in range(2)],
+        "categories": [{"id": 3, "name": "dog"}],
+        "annotations": [{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3.5, 4]}],
+    }
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        for k in range(2):
+            (tmp_path / split / f"{k}.png").write_bytes(picture())
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(coco))
+    (code,) = [each for each in blocks("docs/checking.md", "python") if "coco.json" in each]
+    run(code.replace("export", str(tmp_path)))
+    report = check_data_set(str(tmp_path))
+    assert [*report.lines(), *report.warnings, *report.notes] == []
+    assert (report.checked["images"], report.checked["boxes"]) == (4, 2)
+
+
+def test_a_folder_that_load_dataset_refuses(tmp_path: Path) -> None:
+    """More pictures than annotations in one split, as many in the other."""
+    for split, count in (("train", 2), ("test", 1)):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "_annotations.coco.json").write_text(COCO)
+        for k in range(count):
+            (tmp_path / split / f"{k}.jpg").write_bytes(picture())
+    with pytest.raises(ValueError, match="Couldn't infer the same data file format"):
+        load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    refused, exported = lines(tmp_path)
+    assert refused.startswith(
+        "load_dataset cannot read it: Couldn't infer the same data file format for all splits. Got "
+        "{train: imagefolder, test: json}; "
+    )
+    assert exported.startswith(
+        "test/_annotations.coco.json: annotations in COCO's JSON, and 1 more"
+    )
+
+
+def test_what_load_dataset_makes_of_it_is_told(tmp_path: Path) -> None:
+    for name in ("a photo of a train", "a dog", "a test tube", "a cat"):
+        (tmp_path / f"{name}.png").write_bytes(picture())
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a dog.png", "text": "a dog"}\n')
+    report = check_data_set(str(tmp_path))
+    assert report.reads == ["default: load_dataset reads it as ImageFolder, files: train 1, test 1"]
+    assert str(report.warnings[0]).startswith(
+        "a cat.png: load_dataset leaves it out, and 2 more: a dog.png, metadata.jsonl; name it as"
+    )
+    assert report.summary().endswith("no problem in that, see above for what was not checked")
+
+
+def test_what_save_to_disk_wrote(tmp_path: Path) -> None:
+    Dataset.from_dict({"width": [1]}).save_to_disk(tmp_path / "saved")
+    assert lines(tmp_path / "saved")[0] == (
+        "state.json: load_dataset refuses what save_to_disk wrote; use load_from_disk, then "
+        "push_to_hub or to_parquet"
+    )
 
 
 def test_files_that_no_reader_gets(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from acp.dataset.check.files import (
     DataSet,
     Shard,
     batches,
-    check_receipt,
-    extra_files,
     find,
     open_shards,
     unclaimed,
 )
+from acp.dataset.check.foreign import exports
+from acp.dataset.check.ours import check_ids, check_receipt, extra_files
 from acp.dataset.check.problems import Problem, Report
-from acp.dataset.check.rows import Outcome, Plan, check_ids, check_rows
+from acp.dataset.check.rows import Outcome, Plan, check_rows
 from acp.dataset.check.schema import columns_of
 from acp.executor.rows import CONFIGS, features
 
@@ -71,7 +71,7 @@ def check_data_set(
     if box_format not in BOX_FORMATS:
         known = ", ".join(BOX_FORMATS)
         raise AcpError(f"--bbox-format {box_format}: no such format; known: {known}")
-    path, builders = locate(name, revision, config, split, tell)
+    path, builders = locate(name, revision, config, tell)
     found = find(name, path, config, split, builders)
     check = _Check(found, Report(name, max_problems), box_format, columns or {}, processes)
     check.run(progress)
@@ -97,19 +97,28 @@ class _Check:
         self._open()
         self._check_card()
         if found.ours:
-            report.add([*check_receipt(found, self.processes, self.broken), *unclaimed(found)])
+            report.add([*check_receipt(found, self.processes, self.broken)])
             report.warnings += extra_files(found)
-        else:
-            report.warnings += unclaimed(found)
         for config, shards in self.shards.items():
             if shards:
                 self._check_config(config, shards, progress)
-        known = not report.counts["features"] + report.counts["null"] + report.counts["lengths"]
-        if found.ours and not self.broken and known:
+        if found.ours:
+            self._check_ids()
+            report.add(unclaimed(found, pictures=False))
+            return
+        report.warnings += unclaimed(found, pictures=not report.checked["images"])
+        if not report.checked["boxes"]:
+            report.add(exports(found))
+
+    def _check_ids(self) -> None:
+        known = not any(self.report.counts[kind] for kind in ("features", "null", "lengths"))
+        if self.found.receipt and not self.broken and known:
             files = {
-                config: [s.path for s in each if s.path] for config, each in self.shards.items()
+                config: [shard.path for shard in each if shard.path]
+                for config, each in self.shards.items()
             }
-            report.add(check_ids({config: paths for config, paths in files.items() if paths}))
+            whole = {config: paths for config, paths in files.items() if paths}
+            self.report.add(check_ids(whole, self.found.receipt))
 
     def _open(self) -> None:
         """Open every file by its footer."""
@@ -126,17 +135,19 @@ class _Check:
                 self.broken |= {problem.where for problem in problems}
                 self.shards[config] += whole
                 self.rows[config][split] = sum(n or 0 for n in counts) if known else None
+            if not self.found.ours:
+                self.report.reads.append(_reads(self.found, config))
 
     def _check_card(self) -> None:
         found, report = self.found, self.report
         if found.card is not None:
-            report.add(check_card(found.card, README, found.card_fix if found.ours else None))
+            report.add(check_card(found.card, found.card_fix if found.ours else None))
         elif found.ours and not found.problems:
             report.add([Problem("card", README, "is not there", found.card_fix)])
         for config, builder in found.builders.items():
             shards, rows = self.shards[config], self.rows[config]
             written = self._expected(config, shards)[0] if shards else None
-            report.add(check_info(config, builder, written, rows, found.card_fix, found.ours))
+            report.add(check_info(config, builder.info, written, rows, found.card_fix, found.ours))
             for split in (split for split, count in rows.items() if count == 0):
                 what = "has no rows; load_dataset reads it only with streaming=True"
                 report.warnings.append(Problem("empty", f"{config}, {split}", what))
@@ -201,6 +212,12 @@ class _Check:
                         yield _done(waiting.popleft())
             while waiting:
                 yield _done(waiting.popleft())
+
+
+def _reads(found: DataSet, config: str) -> str:
+    format_name = type(found.builders[config].config).__name__.removesuffix("Config")
+    splits = (f"{split} {len(files):,}" for split, files in found.splits(config).items())
+    return f"{config}: load_dataset reads it as {format_name}, files: {', '.join(splits)}"
 
 
 def _unread(config: str, plan: Plan) -> str:

@@ -1,7 +1,8 @@
-"""A data set on the Hub, fetched into the cache by the normal client."""
+"""A data set on disk, or on the Hub and then fetched into the cache by the normal client."""
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,17 +15,14 @@ from acp.dataset.receipt import RECEIPT
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
-
 Located = tuple[Path, dict[str, "DatasetBuilder"]]
 
 
-def locate(
-    name: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> Located:
+def locate(name: str, revision: str | None, config: str | None, tell: Tell) -> Located:
     """The folder or file of a data set, on disk or fetched from the Hub.
 
-    With a configuration or a split only its files are fetched, and the card and the receipt; then
-    also, by configuration, how `load_dataset` reads them, which cannot be told from a part.
+    With a configuration only its files are fetched, and the card and the receipt; then also how
+    `load_dataset` reads it, which cannot be told from a part.
 
     Raises:
         AcpError: there is none of that name, it is gated or private, or the Hub cannot be reached.
@@ -37,7 +35,7 @@ def locate(
     if not known:
         if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
             raise AcpError(f"{name[:200] or 'DATASET'}: no such folder or file")
-        return _fetch_or_explain(name, revision, config, split, tell)
+        return _fetch(name, revision, config, tell)
     if not (path.is_dir() or path.is_file()):
         raise AcpError(f"{name}: neither a folder nor a file")
     if revision is not None:
@@ -45,83 +43,40 @@ def locate(
     return path, {}
 
 
-def _fetch_or_explain(
-    repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> Located:
+def _fetch(repo: str, revision: str | None, config: str | None, tell: Tell) -> Located:
     import huggingface_hub.errors as hub_errors
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     transport: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
     disable_progress_bars()
+    tell(f"fetching {repo}")
     try:
-        try:
-            return _fetch(repo, revision, config, split, tell)
-        except hub_errors.OfflineModeIsEnabled:
-            cached = snapshot_download(
-                repo, repo_type="dataset", revision=revision, local_files_only=True
-            )
-            return Path(cached), {}
+        if config is not None and not constants.HF_HUB_OFFLINE:
+            return _fetch_config(repo, revision, config)
+        return Path(snapshot_download(repo, repo_type="dataset", revision=revision)), {}
     except (OSError, ValueError, transport) as error:
         reason = one_line(_explained(error, repo, revision))
         raise AcpError(without_token(f"{repo}: {reason}")) from None
 
 
-def _fetch(
-    repo: str, revision: str | None, config: str | None, split: str | None, tell: Tell
-) -> Located:
-    from huggingface_hub import HfApi, snapshot_download
+def _fetch_config(repo: str, revision: str | None, config: str) -> Located:
+    from datasets import load_dataset_builder
+    from huggingface_hub import snapshot_download
 
-    info = HfApi().dataset_info(repo, revision=revision, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    chosen, start = set(sizes), f"hf://datasets/{repo}@{info.sha}/"
-    builders: dict[str, DatasetBuilder] = {}
-    if config is not None or split is not None:
-        builders = _builders(repo, str(info.sha), config)
-        chosen = {README, RECEIPT} & set(sizes)
-        for builder in builders.values():
-            files = builder.config.data_files or {}
-            chosen |= {
-                file.removeprefix(start)
-                for each in files
-                for file in files[each]
-                if split in (None, str(each))
-            }
-    size = sum(sizes[name] for name in chosen)
-    tell(f"fetching {len(chosen)} files, {size / 1e6:.1f} MB, of {repo}")
-    folder = snapshot_download(
-        repo,
-        repo_type="dataset",
-        revision=revision,  # by its name, so that the cache knows it when there is no network
-        allow_patterns=[_literal(name) for name in chosen] if builders else None,
-    )
-    for builder in builders.values():  # from now on they read what was fetched
-        here = f"{Path(folder).resolve().as_posix()}/"
-        files = builder.config.data_files or {}
-        builder.config.data_files = {
-            each: [file.replace(start, here) for file in names] for each, names in files.items()
-        }
-    return Path(folder), builders
-
-
-def _builders(repo: str, sha: str, config: str | None) -> dict[str, DatasetBuilder]:
-    """How `load_dataset` reads the configurations of a data set on the Hub, or one of them."""
-    from datasets import get_dataset_config_names, load_dataset_builder
-
-    configs = [str(name) for name in get_dataset_config_names(repo, revision=sha)]
-    if config is not None and config not in configs:
-        raise AcpError(f"{repo}: no config {config!r}; it has {', '.join(configs)}")
     with TemporaryDirectory() as cache:
-        return {
-            name: load_dataset_builder(repo, name, revision=sha, cache_dir=cache)
-            for name in configs
-            if config in (None, name)
-        }
-
-
-def _literal(name: str) -> str:
-    """A pattern that matches this name alone."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+        builder = load_dataset_builder(repo, config, revision=revision, cache_dir=cache)
+    files = builder.config.data_files or {}  # hf://datasets/REPO@COMMIT/PATH
+    paths = {
+        split: [file.split("@")[1].partition("/")[2] for file in files[split]] for split in files
+    }
+    wanted = [README, RECEIPT, *(glob.escape(path) for each in paths.values() for path in each)]
+    folder = snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=wanted)
+    here = Path(folder).resolve()  # from now on it reads what was fetched
+    builder.config.data_files = {
+        split: [(here / path).as_posix() for path in each] for split, each in paths.items()
+    }
+    return here, {config: builder}
 
 
 def _explained(error: BaseException, repo: str, revision: str | None) -> str:

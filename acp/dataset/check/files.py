@@ -1,12 +1,12 @@
 """What a data set is made of: the files that `load_dataset` finds for each configuration and split,
-and the receipt of ours."""
+and what it reads from them."""
 
 from __future__ import annotations
 
 import logging
+import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from acp.core.errors import AcpError, one_line
-from acp.core.files import sha256
+from acp.core.files import leads_out
 from acp.dataset.check.card_yaml import README, outside, read_card
-from acp.dataset.check.problems import Problem
+from acp.dataset.check.problems import Problem, several
 from acp.dataset.receipt import RECEIPT, Receipt, files_of, read_receipt
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 BATCH_BYTES = 8_000_000
 MOST_ROWS = 256
 STREAMED_ROWS = 32
+PLENTY, MOST_A_BYTE = 10_000_000, 100
+"""A parquet file may hold so many values or bytes, and so many more for each of its own bytes:
+nothing that people made is packed tighter, and what is would take all time and memory."""
 DATA = {".parquet", ".arrow", ".jsonl", ".csv", ".tsv", ".tar", ".zip"}
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+CARDS = (README, ".huggingface.yaml")
 BUILD_AGAIN = "run acp build again"
 
 
@@ -34,17 +39,15 @@ BUILD_AGAIN = "run acp build again"
 class Shard:
     """A parquet file, or a whole split of another format, which `datasets` reads (`stream`).
 
-    `rows` is None where nothing but reading tells.
+    `rows` is None where nothing but reading tells; `size` is that of all values, unpacked.
     """
 
-    config: str
-    split: str
     place: str
     features: Features
     path: Path | None = None
     stream: Any = None
     rows: int | None = None
-    bytes: int = 0
+    size: int = 0
 
 
 @dataclass
@@ -54,9 +57,9 @@ class DataSet:
     Attributes:
         name: as it was asked for.
         root: its folder.
-        builders: by configuration, what `load_dataset` makes of card and files.
         split: the split that was asked for; all if None.
         partial: only some files were asked for, so nothing is said of what is missing.
+        builders: by configuration, what `load_dataset` makes of card and files.
         receipt: of ours; None if there is none, or if it cannot be read.
         ours: it has a receipt, so all that our builds promise is checked.
         card: the YAML of its README; None if there is none that can be read.
@@ -64,9 +67,9 @@ class DataSet:
 
     name: str
     root: Path
-    builders: dict[str, DatasetBuilder] = field(default_factory=dict)
     split: str | None = None
     partial: bool = False
+    builders: dict[str, DatasetBuilder] = field(default_factory=dict)
     receipt: Receipt | None = None
     ours: bool = False
     card: Mapping[str, Any] | None = None
@@ -90,6 +93,12 @@ class DataSet:
             for split, names in files.items()
             if names and self.split in (None, str(split))
         }
+
+    @property
+    def claimed(self) -> list[Path]:
+        """All files that are read."""
+        splits = [each for config in self.builders for each in self.splits(config).values()]
+        return [path for files in splits for path in files]
 
     def place(self, path: Path) -> str:
         """A file as it is named in a line."""
@@ -116,42 +125,54 @@ def find(
 
     for library in ("datasets", "huggingface_hub"):  # what they warn of is told in lines
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    partial = config is not None or split is not None
+    path = path.resolve()
+    partial = path.is_file() or config is not None or split is not None
+    found = DataSet(name, path if path.is_dir() else path.parent, split, partial)
+    configs = ["default"]
     if path.is_file():
-        found = DataSet(name, path.parent.resolve(), split=split, partial=True)
-        _load(found, "default", *_format_of(found.root / path.name))
-        return _checked(found, config)
-    found = DataSet(name, path.resolve(), split=split, partial=partial)
-    if found.root.suffix == ".work" and (found.root / "shards").is_dir():
-        raise AcpError(f"{name}: what acp build keeps, no data set; check the folder beside it")
-    found.ours = (found.root / RECEIPT).is_file()
-    found.receipt = read_receipt(found.root)
-    found.card, problems = read_card(found.root / README)
-    found.problems += [*problems, *outside(found.card or {}, found.root)]
-    if builders:
-        found.builders = builders
-        return _checked(found, config, builders)
-    if found.problems or (found.ours and found.card is None):
-        return found
-    try:
-        configs = [str(each) for each in get_dataset_config_names(str(found.root))]
-    except Exception as error:  # whatever stands in the folder
-        found.problems.append(_refusal(error, ""))
-        return found
-    for each in configs:
-        if config in (None, each):
-            _load(found, each, str(found.root))
-    return _checked(found, config, configs)
-
-
-def _checked(found: DataSet, config: str | None, configs: Iterable[str] = ("default",)) -> DataSet:
-    splits = {
-        str(split) for each in found.builders.values() for split in each.config.data_files or ()
-    }
-    for what, wanted, known in (("config", config, configs), ("split", found.split, splits)):
+        _load(found, "default", *_format_of(path))
+    else:
+        _read_ours(found)
+        if builders:
+            found.builders, configs = builders, list(builders)
+        elif not found.problems and not (found.ours and found.card is None):
+            try:
+                configs = [str(each) for each in get_dataset_config_names(str(found.root))]
+            except Exception as error:  # whatever stands in the folder
+                found.problems.append(_refusal(error, ""))
+            for each in configs if not found.problems else ():
+                if config in (None, each):
+                    _load(found, each, str(found.root))
+    splits = [str(s) for each in found.builders.values() for s in each.config.data_files or ()]
+    for what, wanted, known in (("config", config, configs), ("split", split, splits)):
         if wanted is not None and wanted not in known and not found.problems:
-            raise AcpError(f"{found.name}: no {what} {wanted!r}; it has {', '.join(sorted(known))}")
+            known = sorted(set(known))
+            raise AcpError(f"{found.name}: no {what} {wanted!r}; it has {', '.join(known)}")
+    _keep_inside(found)
     return found
+
+
+def _read_ours(found: DataSet) -> None:
+    """Read the card and the receipt of a folder.
+
+    Raises:
+        AcpError: it is what a build keeps.
+    """
+    root = found.root
+    if root.suffix == ".work" and (root / "shards").is_dir():
+        raise AcpError(
+            f"{found.name}: what acp build keeps, no data set; check the folder beside it"
+        )
+    found.ours = (root / RECEIPT).is_file()
+    found.receipt = read_receipt(root)
+    if (root / "state.json").exists():  # load_dataset looks for it, too
+        fix = "use load_from_disk, then push_to_hub or to_parquet"
+        what = "load_dataset refuses what save_to_disk wrote"
+        found.problems.append(Problem("load", "state.json", what, fix))
+    for name in CARDS:
+        card, problems = read_card(root / name)
+        found.problems += [*problems, *outside(card or {}, root)]
+        found.card = card if name == README else found.card
 
 
 def _format_of(path: Path) -> tuple[str, str]:
@@ -187,6 +208,17 @@ def _load(found: DataSet, config: str, where: str, data_files: str | None = None
             found.problems.append(Problem("load", place, what, "correct it, or add the files"))
 
 
+def _keep_inside(found: DataSet) -> None:
+    """Leave out configurations with links to files elsewhere."""
+    for config in list(found.builders):
+        files = [path for each in found.splits(config).values() for path in each]
+        links = [found.place(path) for path in files if leads_out(path, found.root)]
+        if links:
+            what = f"is a link that leads out of the data set{several(links)}"
+            found.problems.append(Problem("load", links[0], what, "put the file itself there"))
+            del found.builders[config]
+
+
 def _refusal(error: BaseException, where: str) -> Problem:
     what = f"load_dataset cannot read it: {_reason(error)}"
     return Problem("load", where, what, "name the files in configs of the card, or correct them")
@@ -194,67 +226,26 @@ def _refusal(error: BaseException, where: str) -> Problem:
 
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ if type(error).__name__ == "DatasetGenerationError" else None
-    return one_line(cause or error, 300) or type(error).__name__
+    reason = one_line(cause or error, 300) or type(error).__name__
+    return re.sub(r"NamedSplit\('([^']*)'\): \('?(\w+)'?, \{\}\)", r"\1: \2", reason)
 
 
-def unclaimed(found: DataSet) -> Iterator[Problem]:
-    """Data files that `load_dataset` leaves out, so that no reader gets them."""
+def unclaimed(found: DataSet, *, pictures: bool) -> Iterator[Problem]:
+    """Data files that `load_dataset` leaves out, so that no reader gets them; `pictures` of any
+    name, too."""
     if found.partial or not found.builders:
         return
-    splits = [split for config in found.builders for split in found.splits(config).values()]
-    claimed = {path for split in splits for path in split}
-    suffixes = {path.suffix.lower() for path in claimed} | DATA
-    paths = {name: found.root / name for name in files_of(found.root) if not _hidden(name)}
+    claimed = set(found.claimed)
+    suffixes = {path.suffix.lower() for path in claimed} | DATA | (PICTURES if pictures else set())
+    paths = {name: found.root / name for name in files_of(found.root) if not hidden(name)}
     left = [n for n, p in paths.items() if p.suffix.lower() in suffixes and p not in claimed]
     if left:
-        what = f"load_dataset leaves it out{_more(left)}"
         fix = "name it as the others are named, or in configs of the card"
-        yield Problem("unclaimed", left[0], what, fix)
+        yield Problem("unclaimed", left[0], f"load_dataset leaves it out{several(left)}", fix)
 
 
-def _more(names: list[str]) -> str:
-    return f", and {len(names) - 1:,} more, such as {names[1]}" if len(names) > 1 else ""
-
-
-# The receipt.
-
-
-def check_receipt(found: DataSet, processes: int, broken: set[str]) -> Iterator[Problem]:
-    """Files that are missing, or not those of the receipt; `broken` ones were told of already."""
-    if found.receipt is None:
-        yield Problem("receipt", RECEIPT, "cannot be read, or is of an older acp", BUILD_AGAIN)
-        return
-    sums, there = found.receipt.sha256, set(files_of(found.root))
-    for name in sorted(set(sums) - there - {README}) if not found.partial else ():
-        yield Problem("receipt", name, f"is in {RECEIPT}, but not there", BUILD_AGAIN)
-    known = sorted((there & set(sums)) - broken)
-    with ThreadPoolExecutor(processes) as pool:
-        reasons = pool.map(lambda name: _difference(found.root / name, sums[name]), known)
-        for name, reason in zip(known, reasons, strict=True):
-            if reason:
-                fix = found.card_fix if name == README else BUILD_AGAIN
-                yield Problem("checksum", name, reason, fix)
-
-
-def extra_files(found: DataSet) -> Iterator[Problem]:
-    """Files that the receipt does not name."""
-    sums = found.receipt.sha256 if found.receipt else {}
-    extra = [name for name in files_of(found.root) if name not in sums and not _hidden(name)]
-    if extra and sums:
-        what = f"is not in {RECEIPT}{_more(extra)}"
-        yield Problem("receipt", extra[0], what, "a push leaves it out")
-
-
-def _difference(path: Path, expected: str) -> str:
-    try:
-        if sha256(path) == expected:
-            return ""
-    except OSError as error:
-        return f"cannot be opened: {error.strerror}"
-    return f"is not the file that was built: its checksum is not that in {RECEIPT}"
-
-
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
+    """Whether a path is of what no reader looks at."""
     return any(part.startswith((".", "__")) for part in name.split("/"))
 
 
@@ -266,39 +257,43 @@ def open_shards(found: DataSet, config: str, split: str) -> Iterator[Shard | Pro
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     builder = found.builders[config]
-    if not isinstance(builder, Parquet):
-        yield _open_stream(config, split, builder)
-        return
-    for path in found.splits(config)[split]:
-        place = found.place(path)
-        try:
-            yield _open_parquet(config, split, place, path)
-        except Exception as error:  # pyarrow and `datasets` have their own
-            what = f"cannot be opened: {_reason(error)}"
-            yield Problem("file", place, what, "write or fetch it again (git lfs pull)")
+    if isinstance(builder, Parquet):
+        fix = "write or fetch it again (git lfs pull)"
+        for path in found.splits(config)[split]:
+            yield _opened(fix, _open_parquet, found.place(path), path)
+    else:
+        place = split if config == "default" else f"{config}/{split}"
+        yield _opened("correct the files", _open_stream, place, builder, split)
 
 
-def _open_parquet(config: str, split: str, place: str, path: Path) -> Shard:
+def _opened(fix: str, opening: Callable[..., Shard], place: str, *more: Any) -> Shard | Problem:
+    try:
+        return opening(place, *more)
+    except Exception as error:  # pyarrow and each format of `datasets` have their own
+        return Problem("file", place, f"cannot be opened: {_reason(error)}", fix)
+
+
+def _open_parquet(place: str, path: Path) -> Shard:
     import pyarrow.parquet as pq
     from datasets import Features
 
     with pq.ParquetFile(path) as file:
         features, footer = Features.from_arrow_schema(file.schema_arrow), file.metadata
-    size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
-    return Shard(config, split, place, features, path, None, footer.num_rows, size)
+    groups = [footer.row_group(k) for k in range(footer.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    values = (sum(g.column(k).num_values for g in groups) for k in range(footer.num_columns))
+    claim, stored = max(size, *values), path.stat().st_size
+    if claim > PLENTY + MOST_A_BYTE * stored:
+        raise ValueError(f"{stored:,} bytes that stand for {claim:,} values are not read")
+    return Shard(place, features, path, None, footer.num_rows, claim)
 
 
-def _open_stream(config: str, split: str, builder: DatasetBuilder) -> Shard | Problem:
+def _open_stream(place: str, builder: DatasetBuilder, split: str) -> Shard:
     """What `load_dataset` reads, images as they are stored."""
-    place = split if config == "default" else f"{config}/{split}"
-    try:
-        stream = builder.as_streaming_dataset(split=split)
-        if stream.features is None:
-            stream = stream._resolve_features()
-        return Shard(config, split, place, stream.features, stream=stream.decode(False))
-    except Exception as error:  # each format of `datasets` has its own
-        what = f"cannot be opened: {_reason(error)}"
-        return Problem("file", place, what, "correct the files")
+    stream = builder.as_streaming_dataset(split=split)
+    if stream.features is None:
+        stream = stream._resolve_features()
+    return Shard(place, stream.features, stream=stream.decode(False))
 
 
 def batches(shard: Shard) -> Iterator[tuple[int, pa.RecordBatch] | Problem]:
@@ -316,7 +311,7 @@ def batches(shard: Shard) -> Iterator[tuple[int, pa.RecordBatch] | Problem]:
 def _read_parquet(shard: Shard) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    each = max(shard.bytes / shard.rows, 1) if shard.rows else BATCH_BYTES
+    each = max(shard.size / shard.rows, 1) if shard.rows else BATCH_BYTES
     with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False) as file:  # not by groups
         yield from file.iter_batches(int(min(max(BATCH_BYTES / each, 1), MOST_ROWS)))
 

@@ -43,6 +43,7 @@ class Report:
         problems: those that are kept.
         warnings: what a reader gets on with; they do not count as problems.
         notes: what was not understood, so not checked.
+        reads: what `load_dataset` makes of each configuration.
         checked: how many files, rows, images, ... were looked at.
     """
 
@@ -51,6 +52,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     checked: Counter[str] = field(default_factory=Counter)
 
@@ -100,9 +102,20 @@ class Report:
         absent = [what for what in ("images", "boxes") if not self.checked[what]]
         without = f" ({' and '.join(f'no {what}' for what in absent)})" if absent else ""
         result = _counted(self.total, "problems") if self.total else "no problem"
-        if self.notes and not self.total:
+        left = any(warning.kind == "unclaimed" for warning in self.warnings)
+        if (self.notes or left) and not self.total:
             result = "no problem in that, see above for what was not checked"
         return shown(f"{self.name}: checked {', '.join(numbers) or 'nothing'}{without}; {result}")
+
+
+def several(names: list[str]) -> str:
+    """How to go on after the first of some names.
+
+    >>> several(["a.txt"]), several(["a.txt", "b.txt", "c.txt"])
+    ('', ', and 2 more: b.txt, c.txt')
+    """
+    more = [*names[1:6], *(["..."] if len(names) > 6 else [])]
+    return f", and {len(names) - 1:,} more: {', '.join(more)}" if more else ""
 
 
 def _counted(number: int, what: str) -> str:

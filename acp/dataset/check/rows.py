@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from acp.core.boxes import box_fits, reach_px, to_xywh_px, tolerance_px
 from acp.core.errors import reason_of
+from acp.core.files import leads_out
 from acp.core.images import BrokenImageError, decoded, is_turned, open_image
-from acp.core.masks import BoolArray, BrokenMaskError, IntArray, Measured, check_polygons, check_rle
+from acp.core.masks import BrokenMaskError, Measured, check_polygons, check_rle
 from acp.dataset.check.problems import Problem
 from acp.dataset.check.schema import ENDS, Columns, value_at
 
@@ -342,56 +343,6 @@ def _check_ours(
                 yield Problem("score", "", what, "score the rows again")
 
 
-def check_ids(files: Mapping[str, Sequence[Path]]) -> Iterator[Problem]:
-    """Of ours, the parquet files by configuration: every id is there once, and `curated` holds the
-    images and the objects that `raw` has as kept, no others."""
-    both = {config: _ids_of(files[config]) for config in ("curated", "raw") if config in files}
-    for config, columns in both.items():
-        for name, (values, _) in columns.items():
-            found, counts = np.unique(values, return_counts=True)
-            for value in found[counts > 1].tolist():
-                what = f"{name} {value} is there more than once"
-                yield Problem("id", config, what, "give each its own id")
-    for name, (values, _) in both["curated"].items() if len(both) == 2 else ():
-        ids, kept = both["raw"][name]
-        for value in np.setdiff1d(values, ids[kept]).tolist():
-            what = f"{name} {value} is not among those that raw has as kept"
-            yield Problem("subset", "curated", what, "run acp build again")
-        for value in np.setdiff1d(ids[kept], values).tolist():
-            what = f"{name} {value} is kept, but not in curated"
-            yield Problem("subset", "raw", what, "run acp build again")
-
-
-def _ids_of(files: Sequence[Path]) -> dict[str, tuple[IntArray, BoolArray]]:
-    """The ids of images and of objects, each with whether it is kept."""
-    import pyarrow.parquet as pq
-
-    images, objects = [_ids([])], [_ids([])]
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            names = ["image_id", "objects.id", "kept", "objects.reject"]  # the last two of raw
-            for batch in file.iter_batches(columns=names):
-                rows = batch.to_pylist()
-                images.append(_ids([(row["image_id"], row.get("kept", True)) for row in rows]))
-                objects.append(_ids([pair for row in rows for pair in _objects_of(row)]))
-    return {
-        name: (np.concatenate([one for one, _ in parts]), np.concatenate([two for _, two in parts]))
-        for name, parts in (("image_id", images), ("objects.id", objects))
-    }
-
-
-def _ids(pairs: list[tuple[int, bool]]) -> tuple[IntArray, BoolArray]:
-    table = np.array(pairs, np.int64).reshape(-1, 2)
-    return table[:, 0], table[:, 1] == 1
-
-
-def _objects_of(row: Row) -> Iterator[tuple[int, bool]]:
-    ids = row["objects"]["id"]
-    reasons = row["objects"].get("reject", [""] * len(ids))
-    for value, reason in zip(ids, reasons, strict=True):
-        yield value, row.get("kept", True) and not reason
-
-
 # Files of images.
 
 
@@ -412,7 +363,7 @@ def content_of(value: Any, root: Path) -> bytes | None:
 def _read(path: str, root: Path) -> bytes:
     archive = path.rpartition("::")[2] if "::" in path else path
     full = Path(os.path.normpath(root / archive))
-    if "://" in archive or not full.is_relative_to(root):  # links of the cache lead elsewhere
+    if "://" in archive or not full.is_relative_to(root) or leads_out(full, root):
         raise BrokenImageError("is a path out of the data set")
     try:
         if archive == path:
