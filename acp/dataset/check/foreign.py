@@ -27,8 +27,8 @@ BEGINNING, TRIED = 1 << 16, 100
 def exports(found: DataSet) -> Iterator[Problem]:
     """A problem for each format of annotation tools that files of a data set are in."""
     root = found.root
-    names = map(found.place, found.claimed) if found.partial else files_of(root)
-    names = [name for name in names if not hidden(name) and not leads_out(root / name, root)]
+    named = map(found.place, found.claimed) if found.partial else files_of(root)
+    names = [name for name in named if not hidden(name) and not leads_out(root / name, root)]
     for format_name, suffix, beginning in FORMATS:
         ending = (name for name in names if name.lower().endswith(suffix))
         those = [each for each in islice(ending, TRIED) if _begins(root / each, beginning)]
