@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from acp.annotations.json_lists import Notify, records, unheard
 from acp.annotations.reading import Rejects, box_problem, is_number
+from acp.core.boxes import box_fits, in_words, other_format
 from acp.core.errors import AcpError
 from acp.core.masks import BrokenMaskError, segmentation_box
 
@@ -24,6 +27,8 @@ Box = tuple[float, float, float, float]
 _LISTS = ("images", "categories", "annotations")
 _NEEDED = {"images": ("id",), "categories": ("id", "name")}
 _IDS = ("id", "image_id", "category_id")
+LEAST_SAMPLES, MOST_SAMPLES = 8, 1000
+"""Boxes of a file by which one sees whether they are in COCO's format."""
 _FALSE = {"", "0", "0.0", "false", "none"}
 
 
@@ -74,7 +79,7 @@ class CocoFiles:
         """Read the images and categories.
 
         Raises:
-            AcpError: a file is not there, no JSON, or without images.
+            AcpError: a file is not there, no JSON, without images, or with boxes in another format.
         """
         self.pictures: list[Picture] = []
         self.rejects, self._notify = rejects, notify
@@ -85,11 +90,15 @@ class CocoFiles:
         }
         known: dict[tuple[str, str], int] = {}
         for path, table in self._tables.items():
-            for where, key, record in self._records(path, ("images", "categories")):
+            samples: list[Mapping[str, Any]] = []
+            for where, key, record in self._records(path, _LISTS):
                 if key == "categories":
                     self._add_category(record, table, where)
-                else:
+                elif key == "images":
                     self._add_picture(record, path, table, known, where)
+                elif len(samples) < MOST_SAMPLES:
+                    samples.append(record)
+            self._check_format(samples, table, path)
         everywhere = [item for table in self._tables.values() for item in table.images.items()]
         used = Counter(key for key, _ in everywhere)
         for path, table in self._tables.items():
@@ -171,6 +180,23 @@ class CocoFiles:
         if table.images.setdefault(record["id"], index) != index:
             self.rejects.add("image id given twice", where)
         return None
+
+    def _check_format(
+        self, samples: Sequence[Mapping[str, Any]], table: _Tables, path: Path
+    ) -> None:
+        found = []
+        for record in samples:
+            picture, box = table.images.get(record.get("image_id")), record.get("bbox")  # type: ignore[arg-type]
+            size = None if picture is None else self.pictures[picture].size_wh
+            if size and not box_problem(box, size, anywhere=True):
+                found.append([*box, *size])  # type: ignore[misc]
+        if len(found) < LEAST_SAMPLES:
+            return
+        columns = np.array(found, np.float64)
+        looks = other_format(box_fits(columns[:, :4], columns[:, 4:]), "xywh")
+        if looks:
+            mend = "COCO's are [x, y, w, h] in pixels: convert them"
+            raise AcpError(f"{path}: its boxes look like {in_words(looks)}; {mend}")
 
     def _annotation(
         self, record: Mapping[str, Any], table: _Tables, where: str

@@ -541,6 +541,29 @@ def test_an_id_of_another_kind_is_told(save: Save) -> None:
         built("coco", save("i.json", {**COCO, "annotations": boxes}))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], "corners [x_min, y_min, x_max, y_max] in pixels"),
+        (lambda x, y, w, h: [x / 100, y / 100, w / 100, h / 100], "in shares of the image"),
+        (
+            lambda x, y, w, h: [10 * x, 10 * y, 10 * (x + w), 10 * (y + h)],
+            "in thousandths of the image",
+        ),
+    ],
+)
+def test_boxes_in_another_format_are_told(
+    change: Callable[..., list[float]], words: str, save: Save
+) -> None:
+    data = crowd(10, 8)
+    built("coco", save("clean.json", data))
+    for annotation in data["annotations"]:
+        annotation["bbox"] = change(*annotation["bbox"])
+    with pytest.raises(AcpError, match="COCO's are") as caught:
+        built("coco", save("i.json", data))
+    assert words in str(caught.value)
+
+
 def test_a_box_comes_from_the_mask_where_there_is_none(save: Save) -> None:
     _, expected = built("coco", save("clean.json", COCO))
     boxes = [
