@@ -42,7 +42,9 @@ def score(rows: Iterable[Row], **options: Any) -> dict[str, Any]:
         rows: dicts as `acp build` publishes them, or plain ones with normalised boxes and
             width = height = 1; see `acp.clis.rows`.
         **options: `priors` (the path of a file of `acp priors build`, relation records, or None for
-            those inside the package); `components` of "layout" and "image" (default ["layout"]);
+            those inside the package); `bbox_format`, how boxes are written, one of
+            `acp.core.boxes.BOX_FORMATS` (`[x, y, w, h]`; without it rows whose boxes plainly are
+            something else have no score); `components` of "layout" and "image" (["layout"]);
             `variant` of CLIS-L, "paper" (default), "reference" or "acp"; `min_similarity` of
             categories for a reference to count (0.8); `explain`, whether the detail of every
             relation is given; `captioner` and `judge` of CLIS-I, by name or as `{"backend": name,

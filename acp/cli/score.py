@@ -25,6 +25,9 @@ def score(
     priors: Annotated[
         Path | None, typer.Option(help="File of acp priors build; the package's own if none.")
     ] = None,
+    bbox_format: Annotated[
+        str | None, typer.Option(help="Of boxes, as of acp check: xywh, xyxy, xywhn, xyxy1000, ...")
+    ] = None,
     variant: Annotated[str, typer.Option(help="Of CLIS-L: paper, reference or acp.")] = "paper",
     components: Annotated[str, typer.Option(help="Of layout and image, with a comma.")] = "layout",
     captioner: Annotated[
@@ -41,6 +44,7 @@ def score(
     disable_progress_bars()
     options = score_options(
         priors=priors,
+        bbox_format=bbox_format,
         variant=variant,
         components=[name.strip() for name in components.split(",") if name.strip()],
         captioner=_backend("captioner", captioner),

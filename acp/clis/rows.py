@@ -7,9 +7,12 @@ A row is a dict as `acp build` publishes it (`acp.executor.rows`); what scoring 
      "relations": {"subject": [int], "predicate": [str], "object": [int]},
      "image": ...}
 
-Boxes are in the unit of `width` and `height`: pixels, or shares of the image where both are 1.
-`image`, `caption`, `attributes` and `relations` may be missing; `width` and `height` may where the
-boxes are normalised or an image tells them.
+Boxes are in the unit of `width` and `height`: pixels, or shares of the image where both are 1;
+`RowColumns.in_format` reads others. `image`, `caption`, `attributes` and `relations` may be
+missing; `width` and `height` may where the boxes are normalised or an image tells them.
+
+A row that is none is an error, or, where asked for, a row without objects and a reason
+(`RowColumns.wrong`). A row whose layout says nothing has a reason too (`RowColumns.faults`).
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from __future__ import annotations
 import io
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
@@ -29,6 +33,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from acp.clis.layout import LayoutBatch
+from acp.core.boxes import box_fits, reach_px, to_xywh_px, tolerance_px
 from acp.core.errors import RowError
 from acp.core.images import BrokenImageError, decoded, decoded_rgb, open_image, size_as_shown
 from acp.core.types import Failure, Float64Array, ImageArray, IntArray
@@ -89,6 +94,9 @@ def _content(path: Path) -> bytes | None:
 LARGEST_NORMALISED = 10.0
 """Boxes that reach further, in a row without width and height, are taken for pixels."""
 
+MOST_RELATIONS = 250_000
+"""Of a row, those that lists of objects stand for among them."""
+
 _BOXES = "expected 4 numbers [x, y, w, h]"
 
 
@@ -123,7 +131,9 @@ def normal_row(row: Any, where: str) -> dict[str, Any]:
 
 def _objects(value: Any, where: str) -> dict[str, list[Any]]:
     found = _as_lists(value, ("category", "bbox"), ("attributes",), where)
-    names = [_string(name, f"{where}.category[{i}]") for i, name in enumerate(found["category"])]
+    for i, name in enumerate(found["category"]):
+        _check(isinstance(name, str), f"{where}.category[{i}]", "a name or a known class", name)
+    names = list(map(str, found["category"]))
     boxes = [_box(box, f"{where}.bbox[{i}]") for i, box in enumerate(found["bbox"])]
     phrases = found["attributes"]
     if phrases is None:
@@ -149,12 +159,16 @@ def _relations(value: Any, objects: int, where: str) -> dict[str, list[Any]]:
         raise RowError(
             f"{where}: expected subject, predicate and object of one length, got {lengths}"
         )
-    triples = [
-        (subject, _string(predicate, f"{where}.predicate[{i}]"), other)
-        for i, (subjects, predicate, others) in enumerate(zip(*found.values(), strict=True))
-        for subject in _indices(subjects, objects, f"{where}.subject[{i}]")
-        for other in _indices(others, objects, f"{where}.object[{i}]")
-    ]
+    triples, pairs = list[tuple[int, str, int]](), 0
+    for i, (subjects, predicate, others) in enumerate(zip(*found.values(), strict=True)):
+        name = _string(predicate, f"{where}.predicate[{i}]")
+        one = _indices(subjects, objects, f"{where}.subject[{i}]")
+        two = _indices(others, objects, f"{where}.object[{i}]")
+        pairs += len(one) * len(two)
+        if pairs > MOST_RELATIONS:
+            raise RowError(f"{where}: expected at most {MOST_RELATIONS:,} pairs, got {pairs:,}")
+        several = len(one) * len(two) > 1  # of a group, nothing is related to itself
+        triples += [(a, name, b) for a in one for b in two if not (several and a == b)]
     return {key: [triple[place] for triple in triples] for place, key in enumerate(keys)}
 
 
@@ -198,16 +212,12 @@ def _float(number: Any) -> float:
 
 
 def _indices(value: Any, objects: int, where: str) -> list[int]:
-    if _is_list(value):
-        return [
-            index
-            for place, each in enumerate(value)
-            for index in _indices(each, objects, f"{where}[{place}]")
-        ]
-    if not isinstance(value, Integral) or not 0 <= int(value) < objects:
-        count = f"0 to {objects - 1}" if objects else "there are none"
-        raise RowError(f"{where}: expected an index of objects ({count}), got {_told(value)}")
-    return [int(value)]
+    for each in value if _is_list(value) else [value]:
+        index = isinstance(each, Integral) and not isinstance(each, bool)
+        if not index or not 0 <= int(each) < objects:
+            count = f"0 to {objects - 1}" if objects else "there are none"
+            raise RowError(f"{where}: expected an index of objects ({count}), got {_told(each)}")
+    return [int(each) for each in value] if _is_list(value) else [int(value)]
 
 
 def _size(
@@ -267,6 +277,7 @@ def _told(value: Any) -> str:
 
 
 Row = Mapping[str, Any]
+_EMPTY = {"width": 1, "height": 1, "objects": {"category": [], "bbox": []}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +307,7 @@ class RowColumns:
     code B and R names; `boxes_xywh` (B, 4) in the unit of width and height; `subject` and `object`
     (R,) count the objects of their own row. `attributes` (B strings), `captions` and `scorers`
     (N strings, "" for none; who gave the row the CLIS-I that it carries) and `images` (N, each as
-    it was given, or None) serve CLIS-I.
+    it was given, or None) serve CLIS-I. `wrong`: by its place, why a row is none.
     """
 
     width: Float64Array
@@ -312,14 +323,52 @@ class RowColumns:
     captions: Sequence[str]
     scorers: Sequence[str]
     images: Sequence[Any]
+    wrong: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.width)
 
+    def sizes_wh(self) -> Float64Array:
+        """Width and height of the image of each box, (B, 2)."""
+        sizes = np.stack([self.width, self.height], axis=1)
+        return np.asarray(sizes.repeat(np.diff(self.box_starts), axis=0))
+
     def boxes_xywhn(self) -> Float64Array:
         """The boxes in shares of their image, (B, 4)."""
-        sides = np.stack([self.width, self.height, self.width, self.height], axis=1)
-        return np.asarray(self.boxes_xywh / sides.repeat(np.diff(self.box_starts), axis=0))
+        return np.asarray(self.boxes_xywh / np.tile(self.sizes_wh(), 2))
+
+    def fits(self) -> Counter[str]:
+        """How many boxes lie in their images by format; see `acp.core.boxes.box_fits`."""
+        return box_fits(self.boxes_xywh, self.sizes_wh())
+
+    def in_format(self, box_format: str) -> RowColumns:
+        """The same, its boxes read as one of `acp.core.boxes.BOX_FORMATS`."""
+        return replace(self, boxes_xywh=to_xywh_px(self.boxes_xywh, box_format, self.sizes_wh()))
+
+    def faults(self) -> dict[int, str]:
+        """By the place of a row, why its layout says nothing: a relation of an object with itself,
+        or without a predicate, or a box of a relation that leaves its image."""
+        first = self.box_starts[:-1].repeat(np.diff(self.relation_starts))
+        row = np.arange(len(self)).repeat(np.diff(self.relation_starts))
+        leaves = reach_px(self.boxes_xywh, sizes := self.sizes_wh()) > tolerance_px(sizes)
+        leaves &= np.isfinite(self.boxes_xywh).all(axis=1)  # others are refused by the metric
+        leaves &= (self.boxes_xywh[:, 2:] > 0).all(axis=1)
+        wordless = np.array([not name.strip() for name in self.predicate.names], bool)
+        found: dict[int, str] = {}
+        for end in (self.object, self.subject):
+            for place in np.flatnonzero(leaves[first + end])[::-1]:
+                box = first[place] + end[place]
+                name = self.category.names[self.category.codes[box]]
+                what = f"the box of object {end[place]} ({name}) leaves its image"
+                found[int(row[place])] = what
+        for which, what in (
+            (wordless[self.predicate.codes], "has no predicate"),
+            (self.subject == self.object, "is of an object with itself"),
+        ):
+            for place in np.flatnonzero(which)[::-1]:
+                relation = place - self.relation_starts[row[place]]
+                found[int(row[place])] = f"relation {relation} {what}"
+        return found
 
     def layouts(self) -> LayoutBatch:
         """What `acp.clis.layout.score_batch` takes."""
@@ -339,7 +388,8 @@ class RowColumns:
 
 
 def row_list(rows: Any, name: str = "rows") -> list[Row]:
-    """Rows of a list, an iterable or a `datasets.Dataset` (whose images are left undecoded).
+    """Rows of a list, an iterable or a `datasets.Dataset`, whose classes get their names and whose
+    images are left undecoded.
 
     Raises:
         RowError: something that holds no rows.
@@ -351,15 +401,39 @@ def row_list(rows: Any, name: str = "rows") -> list[Row]:
         from datasets import Image
 
         rows = rows.cast_column("image", Image(decode=False))
-    return list(rows)
+    return with_class_names(list(rows), features)
 
 
-def columns_of(rows: Sequence[Row], name: str = "rows") -> RowColumns:
+def with_class_names(rows: list[Row], features: Mapping[str, Any]) -> list[Row]:
+    """Rows with the names of their categories in place of the numbers of a `datasets.ClassLabel`;
+    a number that has no name stays."""
+    objects = features.get("objects")
+    inner = getattr(objects, "feature", objects)
+    label = inner.get("category") if isinstance(inner, Mapping) else None
+    names = getattr(getattr(label, "feature", label), "names", None)
+    if names is None:
+        return rows
+
+    def named(code: Any) -> Any:
+        return names[code] if isinstance(code, int) and 0 <= code < len(names) else code
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, Mapping) and _is_list(value.get("category")):
+            return {**value, "category": [named(code) for code in value["category"]]}
+        if _is_list(value):
+            return [{**each, "category": named(each.get("category"))} for each in value]
+        return value
+
+    return [{**row, "objects": renamed(row.get("objects"))} for row in rows]
+
+
+def columns_of(rows: Sequence[Row], name: str = "rows", *, keep_wrong: bool = False) -> RowColumns:
     """Flat arrays of rows.
 
     Args:
         rows: as above; other keys are ignored.
         name: what error messages call the rows.
+        keep_wrong: a row that is none is kept without objects, and `wrong` says why.
 
     Raises:
         RowError: what was expected, what was given and where.
@@ -372,20 +446,21 @@ def columns_of(rows: Sequence[Row], name: str = "rows") -> RowColumns:
     ...
     acp.core.errors.RowError: rows[0].objects.bbox[0]: expected 4 numbers [x, y, w, h], got 3
     """
-    found = _columns(rows)
-    if found is None:  # something is wrong, or written in another way: row by row, with care
-        found = _columns([normal_row(row, f"{name}[{place}]") for place, row in enumerate(rows)])
-    if found is None:
-        raise AssertionError("rows pass the checks and cannot be read")
-    return found
-
-
-def _columns(rows: Sequence[Row]) -> RowColumns | None:
-    """None if anything is not exactly as expected."""
     try:
         return _read(rows)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return None
+        pass  # something is wrong, or written in another way: row by row, with care
+    normal, wrong = [], dict[int, str]()
+    for place, row in enumerate(rows):
+        where = f"{name}[{place}]"
+        try:
+            normal.append(normal_row(row, where))
+        except RowError as error:
+            if not keep_wrong:
+                raise
+            wrong[place] = str(error).removeprefix(where).lstrip(".: ")
+            normal.append(normal_row(_EMPTY, where))
+    return replace(_read(normal), wrong=wrong)
 
 
 def _read(rows: Sequence[Row]) -> RowColumns:
@@ -400,7 +475,10 @@ def _read(rows: Sequence[Row]) -> RowColumns:
     box_starts, flat_boxes = _starts(categories, boxes), list(chain.from_iterable(boxes))
     relation_starts = _starts(predicates, subjects, others)
     _demand(set(map(len, flat_boxes)) <= {4})
-    subject, object_ = (_ints(list(chain.from_iterable(each))) for each in (subjects, others))
+    _demand(np.diff(relation_starts) <= MOST_RELATIONS)
+    ends = [list(chain.from_iterable(each)) for each in (subjects, others)]
+    _demand(not {bool, np.bool_} & {type(each) for end in ends for each in end})
+    subject, object_ = map(_ints, ends)
     count = np.diff(box_starts).repeat(np.diff(relation_starts))
     _demand((subject >= 0) & (subject < count) & (object_ >= 0) & (object_ < count))
     captions = [row.get("caption") or "" for row in rows]

@@ -21,6 +21,7 @@ from acp.clis.layout import VARIANTS, LayoutBatch, LayoutResults, real_scores, s
 from acp.clis.priors import Priors, PriorsLike, load_priors
 from acp.clis.questions import Captioner, Judge, Prompts
 from acp.clis.rows import RowColumns, image_rgb
+from acp.core.boxes import BOX_FORMATS, in_words, other_format
 from acp.core.config import validated
 from acp.core.errors import AcpError, did_you_mean
 from acp.core.types import Failure, Float64Array
@@ -212,6 +213,7 @@ class ScoreOptions:
     """What to score and how; see `acp.score`."""
 
     priors: PriorsLike = None
+    bbox_format: str | None = None
     components: tuple[str, ...] = ("layout",)
     variant: str = "paper"
     min_similarity: float = 0.8
@@ -240,6 +242,10 @@ class ScoreOptions:
             given["components"] = _components(given["components"])
         found = cls(**given)
         _known("variant", found.variant, VARIANTS)
+        if found.bbox_format is not None:
+            _known("bbox format", found.bbox_format, BOX_FORMATS)
+        if not isinstance(found.image_settings, Mapping):
+            raise AcpError(f"image_settings: expected a dict, got {found.image_settings!r}")
         for name in ("min_similarity", "layout_weight"):
             value = getattr(found, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -255,6 +261,7 @@ class ScoreOptions:
 def score_columns(columns: RowColumns, options: ScoreOptions) -> dict[str, Any]:
     """CLIS of rows that are columns already, with captioner and judge as models in `options`; see
     `acp.score`."""
+    columns, faults = read_boxes(columns, options.bbox_format)
     lists = not_asked(columns, [name for name in COMPONENTS if name not in options.components])
     about: dict[str, Any] = {"variant": None, "components": list(options.components)}
     about |= dict.fromkeys(("priors", "captioner", "judge", "prompt_version"))
@@ -265,6 +272,7 @@ def score_columns(columns: RowColumns, options: ScoreOptions) -> dict[str, Any]:
         )
         real = real_scores(priors, options.variant)
         lists |= layout_lists(found, real)
+        _without(lists, faults, LAYOUT_SCORES)
         about |= {"variant": options.variant, "priors": priors_identity(priors)}
         if options.explain:
             lists["explanation"] = explained(batch, found, priors, real)
@@ -272,8 +280,42 @@ def score_columns(columns: RowColumns, options: ScoreOptions) -> dict[str, Any]:
         images, made_by = image_lists(columns, options)
         _warn_of_others(columns, made_by)
         lists, about = lists | images, about | made_by
+        _without(lists, columns.wrong, IMAGE_SCORES)
     lists["clis"] = clis_lists(lists, options.components, options.layout_weight)
     return {**lists, **means(lists), **about}
+
+
+def read_boxes(
+    columns: RowColumns, box_format: str | None = None
+) -> tuple[RowColumns, dict[int, str]]:
+    """Rows with their boxes read, and why rows have no CLIS-L, by their place.
+
+    Without a format boxes are `[x, y, w, h]`; where they plainly are something else no row is
+    scored.
+    """
+    said = "" if box_format else seems_otherwise(columns.fits())
+    columns = columns.in_format(box_format) if box_format else columns
+    faults = dict.fromkeys(range(len(columns)), said) if said else columns.faults()
+    return columns, {**faults, **columns.wrong}
+
+
+def seems_otherwise(fits: Mapping[str, int]) -> str:
+    """What boxes look like that are plainly not `[x, y, w, h]`; "" otherwise."""
+    other = other_format(fits, "xywh")
+    if other is None:
+        return ""
+    return (
+        f"the boxes look like {in_words(other)}: {fits[other]} of {fits['all']} lie in their images"
+        f" so, {fits['xywh']} as [x, y, w, h]; give the bbox format {other}, or xywh if it is that"
+    )
+
+
+def _without(lists: Lists, reasons: Mapping[int, str], names: Sequence[str]) -> None:
+    """Takes the scores of some rows away and gives the reason."""
+    for place, reason in reasons.items():
+        for name in names:
+            lists[name][place] = None
+        lists[f"{names[0]}_reason"][place] = reason
 
 
 def _warn_of_others(columns: RowColumns, made_by: Mapping[str, Any]) -> None:
@@ -289,7 +331,9 @@ def _warn_of_others(columns: RowColumns, made_by: Mapping[str, Any]) -> None:
 
 
 def _components(value: Any) -> tuple[str, ...]:
-    given = [value] if isinstance(value, str) else list(value)
+    given = (
+        [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else ()
+    )
     if not given:
         raise AcpError(f"components: expected some of {', '.join(COMPONENTS)}, got none")
     for name in given:

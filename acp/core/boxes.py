@@ -154,15 +154,16 @@ FIT = 0.9
 
 
 def other_format(fits: Mapping[str, int], box_format: str) -> str | None:
-    """The format that boxes plainly are in, if it is not the one that they are read in.
+    """The format that boxes plainly are in, if it is not the one that they are read in; of fewer
+    than ten, none may lie in its image as they are read.
 
     >>> boxes, sizes = np.array([[300.0, 200, 400, 300]] * 2), np.array([[640, 480]] * 2)
     >>> other_format(box_fits(boxes, sizes), "xywh")
     'xyxy'
     """
     best = max(BOX_FORMATS, key=lambda each: fits[each])
-    enough = FIT * fits["all"]
-    return best if fits[box_format] < enough <= fits[best] else None
+    enough, few = FIT * fits["all"], fits["all"] < 10 and fits[box_format]
+    return best if not few and fits[box_format] < enough <= fits[best] else None
 
 
 def inside(boxes_xywhn: FloatArray, tolerance: float = 1e-4) -> npt.NDArray[np.bool_]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.clis.rows import Row
+from acp.clis.rows import Row, with_class_names
 from acp.core.errors import AcpError, one_line
 
 if TYPE_CHECKING:
@@ -75,25 +75,5 @@ def _open(name: str, config: str | None, split: str) -> Any:
 
 def rows_of(table: pa.Table, features: Features) -> list[Row]:
     """What scoring reads, with the names of classes in place of their numbers."""
-    from datasets import ClassLabel
-
     rows: list[Any] = table.select([k for k in _READ if k in table.column_names]).to_pylist()
-    objects = features["objects"]
-    inner = getattr(objects, "feature", objects)
-    label = inner.get("category") if isinstance(inner, dict) else None
-    label = getattr(label, "feature", label)
-    if isinstance(label, ClassLabel):
-        for row in rows:
-            row["objects"] = _named(row["objects"], label.names)
-    return rows
-
-
-def _named(objects: Any, names: Sequence[str]) -> Any:
-    def name(code: int | None) -> str | None:
-        return None if code is None or code < 0 else names[code]
-
-    if isinstance(objects, list):
-        return [{**each, "category": name(each["category"])} for each in objects]
-    if isinstance(objects, dict) and objects.get("category") is not None:
-        return {**objects, "category": [name(code) for code in objects["category"]]}
-    return objects
+    return with_class_names(rows, features)

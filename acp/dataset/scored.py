@@ -6,14 +6,22 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acp.clis.rows import Row, columns_of, normal_row
-from acp.clis.score import IMAGE_SCORES, LAYOUT_SCORES, SAME, ScoreOptions, means, score_columns
-from acp.core.errors import AcpError, RowError
+from acp.clis.rows import columns_of
+from acp.clis.score import (
+    IMAGE_SCORES,
+    LAYOUT_SCORES,
+    SAME,
+    ScoreOptions,
+    means,
+    score_columns,
+    seems_otherwise,
+)
+from acp.core.errors import AcpError
 from acp.core.files import sha256
 from acp.dataset.pictures import plot_scores
 from acp.dataset.score_tables import open_tables, rows_of
@@ -45,9 +53,19 @@ class Scored:
     def summary(self) -> dict[str, Any]:
         """Means, how many rows have no score, and for what reasons."""
         reasons = {
-            name: dict(Counter(filter(None, self.lists[name])).most_common()) for name in REASONS
+            name: dict(Counter(map(_kind, filter(None, self.lists[name]))).most_common())
+            for name in REASONS
         }
         return {"rows": len(self.lists["clis"]), **means(self.lists), **reasons, **self.about}
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from row to row.
+
+    >>> _kind("the box of object 1 (dog) has no area")
+    'the box of some object has no area'
+    """
+    return re.sub(r"\b(object|relation) \d+( \([^)]*\))?", r"some \1", reason)
 
 
 def score_data_set(
@@ -112,11 +130,16 @@ def _write(
 ) -> Scored:
     import pyarrow.parquet as pq
 
-    scored, writer = Scored(), None
+    scored, writer, fits = Scored(), None, Counter[str]()
+    read_as = options.bbox_format or "xywh"
     path = staged / "data" / f"{split}-00000-of-00001.parquet"
     try:
         for table, features in tables:
-            result = score_rows(rows_of(table, features), options, first=_count(scored))
+            columns = columns_of(rows_of(table, features), keep_wrong=True)
+            fits.update(columns.fits())
+            if options.bbox_format is None and (said := seems_otherwise(fits)):
+                raise AcpError(f"{name}: {said}, with --bbox-format")
+            result = score_columns(columns, replace(options, bbox_format=read_as))
             scored.add(result)
             whole, schema = _with_scores(table, features, result)
             if writer is None:
@@ -130,33 +153,6 @@ def _write(
     # The checksum in the name: `datasets` tells two folders of one name apart by nothing else.
     path.rename(path.with_name(f"{path.stem}-{sha256(path)[:16]}.parquet"))
     return scored
-
-
-def _count(scored: Scored) -> int:
-    return len(scored.lists.get("clis", ()))
-
-
-def score_rows(rows: Sequence[Row], options: ScoreOptions, first: int = 0) -> dict[str, Any]:
-    """`score_columns`, but a row that is none is unscored with the reason."""
-    wrong: dict[int, str] = {}
-    try:
-        columns = columns_of(rows, "row")
-    except RowError:
-        kept = []
-        for place, row in enumerate(rows):
-            try:
-                kept.append(normal_row(row, f"row {first + place}"))
-            except RowError as error:
-                wrong[place] = str(error).partition(".")[2] or str(error)
-                kept.append(normal_row({"objects": {"category": [], "bbox": []}}, "row"))
-        columns = columns_of(kept)
-    result = score_columns(columns, options)
-    for place, reason in wrong.items():
-        for name in NUMBERS:
-            result[name][place] = None
-        for name in REASONS:
-            result[name][place] = reason
-    return result
 
 
 def _with_scores(

@@ -31,6 +31,8 @@ Args:
         `objects` (`category`, `bbox` [x, y, w, h], optional `attributes`), `relations` (`subject`,
         `predicate`, `object`), optional `caption` and `image`. Boxes are pixels, or shares of the
         image with width = height = 1.
+    bbox_format: how boxes are written where not as [x, y, w, h]: "xyxy" (corners), "cxcywh",
+        "yxyx", with "n" in shares ("xywhn"), "xyxy1000" and "yxyx1000" in thousandths.
     references: the priors, in place of `priors`: a path, or a list of relation records.
     priors: a file of `acp priors build`; those inside the package if none is named.
     components: of "layout" and "image"; the default is ["layout"], which needs no model.

@@ -12,6 +12,7 @@ import pytest
 from datasets import Dataset, Features
 from PIL import Image
 
+import acp
 from acp.clis.rows import (
     RowColumns,
     columns_of,
@@ -78,12 +79,15 @@ WRONG = [
     ("objects.bbox", [WHOLE, [0, 0, 1]], f"[1]: {BOX}, got 3"),
     ("objects.bbox", [WHOLE, None], f"[1]: {BOX}, got nothing"),
     ("objects.bbox", [[0, 0, 1, "1"], WHOLE], "[0][3]: expected a number, got str '1'"),
-    ("objects.category", ["dog", 3], "[1]: expected a string, got int 3"),
+    ("objects.category", ["dog", 3], "[1]: expected a name or a known class, got int 3"),
     ("objects.category", "dog", ": expected a list, got str 'dog'"),
     ("objects.attributes", ["red"], f": {MANY}, got 1"),
     ("relations.subject", [2], f"[0]: {INDEX}, got int 2"),
     ("relations.object", [-1], f"[0]: {INDEX}, got int -1"),
     ("relations.object", [0.5], f"[0]: {INDEX}, got float 0.5"),
+    ("relations.object", [True], f"[0]: {INDEX}, got bool True"),
+    ("relations.object", [np.bool_(True)], f"[0]: {INDEX}, got bool np.True_"),
+    ("relations.object", [[[1]]], f"[0]: {INDEX}, got list [1]"),
     ("relations.predicate", [None], "[0]: expected a string, got nothing"),
     ("width", 0, ": expected a number above 0, got int 0"),
     ("width", ..., ": expected a number above 0, got nothing"),
@@ -100,6 +104,53 @@ def test_what_is_wrong_is_told_with_its_place(path: str, value: Any, message: st
         columns_of([ROW, changed(path, value)], "predictions")
     assert str(caught.value) == f"predictions[1].{path}{message}"
     assert isinstance(caught.value, AcpError)
+
+
+SQUARES = [[0.1, 0.1, 0.2, 0.2], [0.6, 0.1, 0.2, 0.2]]
+LEAVES = "the box of object 1 (frisbee) leaves its image"
+FAULTS = [
+    ("relations.object", [0], "relation 0 is of an object with itself"),
+    ("relations.predicate", [" "], "relation 0 has no predicate"),
+    ("objects.bbox", [SQUARES[0], [0.9, 0.1, 0.2, 0.2]], LEAVES),
+    ("objects.bbox", [SQUARES[0], [0.1, -0.3, 0.2, 0.9]], LEAVES),
+    ("objects.bbox", [SQUARES[0], [0.1, 0.1, 999.0, 0.9]], LEAVES),
+    ("objects.bbox", [SQUARES[0], [0.805, 0.1, 0.2, 0.2]], None),  # rounded
+    ("objects.bbox", [SQUARES[0], SQUARES[1]], None),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), FAULTS)
+@pytest.mark.parametrize("variant", ["paper", "reference", "acp"])
+def test_a_layout_that_says_nothing_has_no_score_but_a_reason(
+    path: str, value: Any, reason: str | None, variant: str
+) -> None:
+    result = acp.score([ROW, changed(path, value), ROW], variant=variant)
+    assert result["clis_l_reason"][1] == reason or variant == "reference"
+    assert (result["clis_l"][1] is None) == (reason is not None)
+    assert result["clis_l"][0] is not None
+    assert result["unscored_clis_l"] == (reason is not None)
+
+
+def test_a_box_that_leaves_its_image_does_no_harm_where_no_relation_names_it() -> None:
+    three = {"category": ["dog", "frisbee", "cat"], "bbox": [*SQUARES, [5.0, 5.0, 1.0, 1.0]]}
+    assert acp.score([{**ROW, "objects": three}])["clis_l_reason"] == [None]
+
+
+def test_rows_that_are_none_are_kept_with_their_reason_where_asked() -> None:
+    columns = columns_of([ROW, changed("relations.subject", [7]), 5], keep_wrong=True)  # type: ignore[list-item]
+    assert columns.wrong == {
+        1: f"relations.subject[0]: {INDEX}, got int 7",
+        2: "expected a dict, got int 5",
+    }
+    assert np.diff(columns.box_starts).tolist() == [2, 0, 0]
+
+
+def test_pairs_of_a_row_are_bounded() -> None:
+    many = {"category": ["dog"] * 10_000, "bbox": [[0.1, 0.1, 0.2, 0.2]] * 10_000}
+    everything = [list(range(10_000))]
+    said = {"subject": everything, "predicate": ["near"], "object": everything}
+    with pytest.raises(AcpError, match="expected at most 250,000 pairs, got 100,000,000"):
+        columns_of([{**ROW, "objects": many, "relations": said}])
 
 
 def test_relations_of_different_lengths_are_refused() -> None:
@@ -168,11 +219,11 @@ def test_a_row_without_relations_has_none() -> None:
     assert columns.relation_starts.tolist() == [0, 0, 0, 1]
 
 
-def test_lists_of_subjects_and_objects_stand_for_all_their_pairs() -> None:
+def test_lists_of_subjects_and_objects_stand_for_all_their_pairs_of_two() -> None:
     row = changed("relations", {"subject": [[0, 1]], "predicate": ["near"], "object": [[1, 0]]})
     columns = columns_of([row])
     pairs = list(zip(columns.subject.tolist(), columns.object.tolist(), strict=True))
-    assert pairs == [(0, 1), (0, 0), (1, 1), (1, 0)]
+    assert pairs == [(0, 1), (1, 0)]
 
 
 def test_stored_rows_keep_every_bit() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, load_dataset
 from PIL import Image as PillowImage
@@ -123,8 +124,62 @@ def test_a_row_that_is_none_is_unscored_with_the_reason(tmp_path: Path) -> None:
     assert summary["unscored_clis_l"] == 2
     assert set(summary["clis_l_reason"]) == {
         "objects.bbox[0]: expected 4 numbers [x, y, w, h], got 3",
-        "objects.category[1]: expected a string, got nothing",
+        "objects.category[1]: expected a name or a known class, got nothing",
     }
+
+
+def saved(path: Path, rows: list[dict[str, Any]], names: list[str]) -> Path:
+    """A parquet file of rows with classes and a size."""
+    features = Features(
+        {
+            **FEATURES,
+            **{key: Value("int32") for key in ("width", "height")},
+            "relations": {
+                "subject": List(Value("int64")),
+                "predicate": List(Value("string")),
+                "object": List(Value("int64")),
+            },
+        }
+    )
+    features["objects"]["category"] = List(ClassLabel(names=names))
+    Dataset.from_list(rows, features=features).to_parquet(path)
+    return path
+
+
+def sized(place: int = 0) -> dict[str, Any]:
+    return {**ROWS[place], **RELATED[place], "width": 640, "height": 480}
+
+
+def test_boxes_that_are_corners_are_told_before_anything_is_scored(tmp_path: Path) -> None:
+    row = sized()
+    corners = [[300.0, 200.0, 500.0, 450.0], [350.0, 60.0, 600.0, 300.0]]
+    row["objects"] = {"bbox": corners, "category": [0, 1]}
+    path = saved(tmp_path / "rows.parquet", [row] * 6, ["dog", "cat"])
+    with pytest.raises(AcpError, match=r"the boxes look like corners .* give the bbox format xyxy"):
+        score_data_set(str(path), tmp_path / "out", LAYOUT)
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.parquet"]
+    options = ScoreOptions.of(bbox_format="xyxy")
+    summary = score_data_set(str(path), tmp_path / "out", options, plot=False)
+    assert summary["unscored_clis_l"] == 0
+
+
+def test_what_has_no_score_is_counted_by_its_kind(tmp_path: Path) -> None:
+    rows = [sized() for _ in range(20)]
+    rows[3]["objects"] = {"bbox": [[-9.0, 20.0, 60.0, 60.0], [1, 1, 9, 9]], "category": [0, 1]}
+    rows[7]["objects"] = {"bbox": [[1, 1, 9, 9], [9.0, 20.0, 9999.0, 60.0]], "category": [0, 1]}
+    rows[9]["relations"] = {"subject": [0], "predicate": [""], "object": [1]}
+    path = saved(tmp_path / "rows.parquet", rows, ["dog", "cat"])
+    code = Dataset.from_parquet(str(path), keep_in_memory=True).to_list()
+    code[11]["objects"]["category"] = [0, 250]  # no class of that number
+    table = Dataset.from_list(code).data.table
+    pq.write_table(table.cast(pq.read_schema(path)), path)
+    summary = score_data_set(str(path), tmp_path / "out", LAYOUT, plot=False)
+    assert summary["clis_l_reason"] == {
+        "the box of some object leaves its image": 2,
+        "some relation has no predicate": 1,
+        "objects.category[1]: expected a name or a known class, got int 250": 1,
+    }
+    assert summary["unscored_clis_l"] == 4
 
 
 def test_nothing_half_written_stays(built: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_what_has_no_score_is_none_with_a_reason() -> None:
 
 @pytest.mark.parametrize("variant", ["paper", "reference", "acp"])
 def test_every_variant_scores_every_box(variant: str) -> None:
-    boxes = [[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 1e-9, 1e-9], [-3.0, 2.0, 0.5, 9.0], [0, 0, 1, 1]]
+    boxes = [[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 1e-9, 1e-9], [0.3, 0.2, 0.5, 0.8], [0, 0, 1, 1]]
     row = {
         "objects": {"category": ["dog", "cat", "zebra", "no such thing"], "bbox": boxes},
         "relations": {
@@ -216,7 +216,7 @@ def test_every_variant_scores_every_box(variant: str) -> None:
     }
     rows = [row, *make_rows(3)]
     result = load().compute(predictions=rows, variant=variant, explain=True)
-    assert [len(details) for details in result["explanation"]] == [16, 1, 2, 3]
+    assert [len(details) for details in result["explanation"]] == [12, 1, 2, 3]  # none with itself
     for score, reason in zip(result["clis_l"], result["clis_l_reason"], strict=True):
         assert (score is None or score == 0) if reason else -100 <= score <= 100
     json.dumps(result, allow_nan=False)
@@ -249,6 +249,47 @@ def test_the_explanation_says_why(priors_file: Path) -> None:
         assert 0 < near["subject_w"] < 1
     assert sum(each["weight"] for each in details) == pytest.approx(1)
     json.dumps(result, allow_nan=False)
+
+
+def boxes_in(scale: Sequence[float], *, corners: bool = False) -> list[dict[str, Any]]:
+    """Rows of 640x480 whose boxes, in shares of the image, are written in another way."""
+    rows = make_rows(4)
+    for row in rows:
+        boxes = np.array(row["objects"]["bbox"])
+        boxes[:, 2:] += boxes[:, :2] if corners else 0
+        row["objects"]["bbox"] = (boxes * scale).tolist()
+    return [{**row, "width": 640, "height": 480} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("box_format", "rows", "said"),
+    [
+        ("xyxy", boxes_in([640, 480] * 2, corners=True), "corners [x_min, y_min, x_max, y_max]"),
+        ("xywhn", boxes_in([1] * 4), "[x, y, w, h] in shares of the image"),
+        ("xyxy1000", boxes_in([1000] * 4, corners=True), "corners [x_min, y_min, x_max, y_max]"),
+    ],
+)
+def test_boxes_of_another_format_are_told_and_not_scored(
+    box_format: str, rows: list[dict[str, Any]], said: str
+) -> None:
+    result = load().compute(predictions=rows)
+    assert result["clis_l"] == [None] * 4
+    assert all(
+        reason.startswith(f"the boxes look like {said}") for reason in result["clis_l_reason"]
+    )
+    assert f"give the bbox format {box_format}" in result["clis_l_reason"][0]
+    read = load().compute(predictions=rows, bbox_format=box_format)
+    assert read["clis_l"] == pytest.approx(acp.score(make_rows(4))["clis_l"])
+
+
+def test_a_data_set_with_class_labels_is_taken_as_it_is() -> None:
+    from datasets import ClassLabel, Dataset, List
+
+    rows = make_rows(2)
+    data = Dataset.from_list([{**row, "image": None} for row in rows])
+    features = data.features.copy()
+    features["objects"]["category"] = List(ClassLabel(names=list(NAMES)))
+    assert load().compute(predictions=data.cast(features)) == load().compute(predictions=rows)
 
 
 def test_a_percentile_stands_beside_each_score() -> None:
@@ -303,6 +344,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"priors": 7}, "priors: expected a path, relation records or None, got int"),
     ({"priors": [{"subject": "dog"}]}, "priors[0].predicate: expected a string, got None"),
     ({"references": []}, "references: expected the path of one priors file"),
+    ({"variant": ["paper"]}, "there is no variant ['paper']"),
+    ({"components": 5}, "components: expected some of layout, image, got none"),
+    ({"bbox_format": "xyx"}, "there is no bbox format 'xyx'; did you mean"),
+    ({"image_settings": 5}, "image_settings: expected a dict, got 5"),
     ({"min_similarity": 2}, "min_similarity: expected a number from 0 to 1, got 2"),
     ({"components": ["image"]}, "captioner: the component 'image' needs one"),
     ({"components": ["image"], "captioner": "embeded"}, "there is no captioner 'embeded'"),
