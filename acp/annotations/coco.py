@@ -252,7 +252,7 @@ def id_of(value: Any) -> Id | None:
     """An id as one compares it: 1.0 is 1; None for what is none."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if type(value) in (int, str) else None
+    return text_of(value) if isinstance(value, str) else value if type(value) is int else None
 
 
 def text_of(value: Any) -> str:

@@ -159,8 +159,6 @@ def _cut(
 ) -> Image.Image:
     """The RGBA cut-out. Raises _LeftOutError if there is none."""
     path = image_path(picture.file_name, images_dir)
-    if not path.is_file():
-        raise _LeftOutError("image file missing", path)
     try:
         rgb = decoded(path)
         mask = decode_segmentation(instance.segmentation, rgb.size)

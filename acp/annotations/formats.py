@@ -88,7 +88,7 @@ def normal_predicate(predicate: Any) -> str:
     >>> normal_predicate(" Sitting  ON ")
     'sitting on'
     """
-    return " ".join(predicate.lower().split()) if isinstance(predicate, str) else ""
+    return text_of(predicate).lower() if isinstance(predicate, str) else ""
 
 
 @dataclass

@@ -229,7 +229,7 @@ def mark_of(value: int | str) -> int:
     """
     if isinstance(value, int) and 0 <= value < 1 << 63:
         return value
-    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(str(value).encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") | 1 << 63
 
 

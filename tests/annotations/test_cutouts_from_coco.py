@@ -223,7 +223,7 @@ def test_names_of_windows_lead_into_folders(tmp_path: Path) -> None:
         ("../p.png", "image file outside of the folder of images"),
         ("/etc/passwd", "image file outside of the folder of images"),
         ("C:\\a\\p.png", "image file outside of the folder of images"),
-        ("q.png", "image file missing (first: instances.json: annotations[1]: {images}/q.png)"),
+        ("q.png", "{images}/q.png cannot be opened: no such file"),
         ("", "image without a file name"),
         (None, "image without a file name"),
         ("empty.png", "empty.png has no bytes"),
