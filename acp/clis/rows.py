@@ -51,11 +51,13 @@ def is_image(value: Any) -> bool:
     if isinstance(value, Mapping):
         content, path = value.get("bytes"), value.get("path")
         return isinstance(content, bytes) or (content is None and isinstance(path, str | Path))
-    return isinstance(value, str | Path | Image.Image)
+    return isinstance(value, str | Path | Image.Image | Failure)
 
 
 def image_rgb(value: Any) -> ImageArray | Failure:
     """The pixels of a row's image, (H, W, 3) uint8, as it is shown, or why it cannot be read."""
+    if isinstance(value, Failure):
+        return value
     try:
         return decoded_rgb(value)
     except BrokenImageError as error:
@@ -237,11 +239,13 @@ def _size_otherwise(
 ) -> tuple[float, float]:
     """Of the image where there is one, else 1: the boxes are normalised."""
     if image is not None:
+        missing = f"{where}: width and height are missing, and"
+        if isinstance(image, Failure):
+            raise RowError(f"{missing} {image.reason}")
         try:
             width, height = size_as_shown(open_image(image))
         except BrokenImageError as error:
-            what = f"{where}: width and height are missing, and the image {error}"
-            raise RowError(what) from None
+            raise RowError(f"{missing} the image {error}") from None
         return float(width), float(height)
     reach = max((abs(side) for box in boxes for side in box if math.isfinite(side)), default=0)
     if reach > LARGEST_NORMALISED:

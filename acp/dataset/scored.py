@@ -24,15 +24,17 @@ from acp.clis.score import (
 from acp.core.errors import AcpError
 from acp.core.files import sha256
 from acp.dataset.pictures import plot_scores
-from acp.dataset.score_tables import open_tables, rows_of
+from acp.dataset.receipt import files_of
+from acp.dataset.score_tables import Part, read_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Features
 
 PLOT = "scores.png"
 RECEIPT = "scores.json"
 """What was scored and how; also what tells a folder of ours from another."""
+OURS = re.compile(r"(README\.md|scores\.(json|png)|data/[^/]+-[0-9a-f]{16}\.parquet)$")
+"""The files that are written, and that a new run replaces."""
 
 NUMBERS = (*LAYOUT_SCORES, *IMAGE_SCORES, "clis")
 REASONS = ("clis_l_reason", "clis_i_reason")
@@ -87,6 +89,7 @@ def score_data_set(
         AcpError: the data set cannot be opened or has no objects, `out` holds something else, or an
             option is wrong.
     """
+    out = out.expanduser().resolve()
     check_out(out)
     if out.exists() and out.resolve() == Path(name).expanduser().resolve():
         raise AcpError(f"{out}: is what is scored; choose another --out")
@@ -96,7 +99,7 @@ def score_data_set(
     shutil.rmtree(staged, ignore_errors=True)
     (staged / "data").mkdir(parents=True)
     try:
-        scored = _write(open_tables(name, config, split), staged, split, options, name)
+        scored = _write(read_parts(name, config, split), staged, split, options, name)
         shown = Path(name).name if Path(name).is_absolute() else name
         summary = {"data_set": shown, "split": split, **scored.summary()}
         if plot:
@@ -112,39 +115,45 @@ def score_data_set(
 
 
 def check_out(out: Path) -> None:
-    """Refuse to replace what is no scored data set.
+    """Refuse to replace what is no scored data set, or holds files of the user.
 
     Raises:
         AcpError: `out` exists and holds something else.
     """
-    if out.exists() and not (out / RECEIPT).is_file() and (out.is_file() or any(out.iterdir())):
-        raise AcpError(f"{out}: exists and was not made by acp score; choose another --out")
+    if out.is_file():
+        raise AcpError(f"{out}: is a file; choose another --out")
+    there = list(files_of(out)) if out.is_dir() else []
+    strange = there if there and RECEIPT not in there else [n for n in there if not OURS.match(n)]
+    if strange:
+        what = f"holds {strange[0]}, which acp score did not make"
+        raise AcpError(f"{out}: {what}; move it, or choose another --out")
 
 
 def _write(
-    tables: Iterator[tuple[pa.Table, Features]],
+    parts: Iterator[Part],
     staged: Path,
     split: str,
     options: ScoreOptions,
     name: str,
 ) -> Scored:
     import pyarrow.parquet as pq
+    from datasets.table import table_cast
 
     scored, writer, fits = Scored(), None, Counter[str]()
     read_as = options.bbox_format or "xywh"
     path = staged / "data" / f"{split}-00000-of-00001.parquet"
     try:
-        for table, features in tables:
-            columns = columns_of(rows_of(table, features), keep_wrong=True)
+        for part in parts:
+            columns = columns_of(part.rows, keep_wrong=True)
             fits.update(columns.fits())
             if options.bbox_format is None and (said := seems_otherwise(fits)):
                 raise AcpError(f"{name}: {said}, with --bbox-format")
             result = score_columns(columns, replace(options, bbox_format=read_as))
             scored.add(result)
-            whole, schema = _with_scores(table, features, result)
+            whole = _with_scores(part, result)
             if writer is None:
-                writer = pq.ParquetWriter(path, schema)
-            writer.write_table(whole.cast(schema))
+                writer = pq.ParquetWriter(path, whole.schema)
+            writer.write_table(table_cast(whole, writer.schema))
     finally:
         if writer is not None:
             writer.close()
@@ -155,22 +164,19 @@ def _write(
     return scored
 
 
-def _with_scores(
-    table: pa.Table, features: Features, result: dict[str, Any]
-) -> tuple[pa.Table, pa.Schema]:
-    """The table with a column a score, and the schema that says so to `datasets`."""
+def _with_scores(part: Part, result: dict[str, Any]) -> pa.Table:
+    """The table with a column a score, in a schema that says so to `datasets`."""
     import pyarrow as pa
     from datasets import Features, List, Value
 
     added: dict[str, Any] = dict.fromkeys(NUMBERS, Value("float64"))
     added |= {"clis_i_instances": List(Value("float64"))}
     added |= dict.fromkeys(REASONS, Value("string"))
-    names = [f"{name}_before" if name in added else name for name in table.column_names]
-    kept = {new: features[old] for new, old in zip(names, table.column_names, strict=True)}
+    names = [f"{name}_before" if name in added else name for name in part.features]
+    kept = dict(zip(names, part.features.values(), strict=True))
     schema = Features({**kept, **added}).arrow_schema
     columns = [pa.array(result[name], schema.field(name).type) for name in added]
-    whole = pa.table([*table.columns, *columns], names=[*names, *added])
-    return whole, schema
+    return pa.table([*part.table.columns, *columns], names=[*names, *added]).cast(schema)
 
 
 def _plot(scored: Scored, path: Path, name: str, split: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import selectors
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, load_dataset
@@ -128,12 +134,13 @@ def test_a_row_that_is_none_is_unscored_with_the_reason(tmp_path: Path) -> None:
     }
 
 
-def saved(path: Path, rows: list[dict[str, Any]], names: list[str]) -> Path:
+def saved(path: Path, rows: list[dict[str, Any]], names: list[str], **more: Any) -> Path:
     """A parquet file of rows with classes and a size."""
     features = Features(
         {
             **FEATURES,
             **{key: Value("int32") for key in ("width", "height")},
+            **more,
             "relations": {
                 "subject": List(Value("int64")),
                 "predicate": List(Value("string")),
@@ -142,7 +149,8 @@ def saved(path: Path, rows: list[dict[str, Any]], names: list[str]) -> Path:
         }
     )
     features["objects"]["category"] = List(ClassLabel(names=names))
-    Dataset.from_list(rows, features=features).to_parquet(path)
+    table = pa.Table.from_pylist(rows, features.arrow_schema)
+    pq.write_table(table, path, row_group_size=50)
     return path
 
 
@@ -169,10 +177,9 @@ def test_what_has_no_score_is_counted_by_its_kind(tmp_path: Path) -> None:
     rows[7]["objects"] = {"bbox": [[1, 1, 9, 9], [9.0, 20.0, 9999.0, 60.0]], "category": [0, 1]}
     rows[9]["relations"] = {"subject": [0], "predicate": [""], "object": [1]}
     path = saved(tmp_path / "rows.parquet", rows, ["dog", "cat"])
-    code = Dataset.from_parquet(str(path), keep_in_memory=True).to_list()
+    code = pq.read_table(path).to_pylist()
     code[11]["objects"]["category"] = [0, 250]  # no class of that number
-    table = Dataset.from_list(code).data.table
-    pq.write_table(table.cast(pq.read_schema(path)), path)
+    pq.write_table(pa.Table.from_pylist(code, pq.read_schema(path)), path)
     summary = score_data_set(str(path), tmp_path / "out", LAYOUT, plot=False)
     assert summary["clis_l_reason"] == {
         "the box of some object leaves its image": 2,
@@ -180,6 +187,77 @@ def test_what_has_no_score_is_counted_by_its_kind(tmp_path: Path) -> None:
         "objects.category[1]: expected a name or a known class, got int 250": 1,
     }
     assert summary["unscored_clis_l"] == 4
+
+
+def test_paths_in_the_data_stay_in_the_data_set(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    PillowImage.new("RGB", (640, 480), "red").save(secret)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    PillowImage.new("RGB", (640, 480), "blue").save(folder / "own.png")
+    (folder / "link.png").symlink_to(secret)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.timeout = 0.1
+        url = f"http://127.0.0.1:{server.server_port}/a.png"
+        paths = ["own.png", str(secret), "../secret.png", "link.png", url, "nowhere.png"]
+        rows = [{**sized(), "image": {"bytes": None, "path": path}} for path in paths]
+        saved(folder / "train.parquet", rows, ["dog", "cat"], image=Image())
+        out = tmp_path / "out"
+        summary = score_data_set(str(folder), out, LAYOUT, plot=False)
+        asked = selectors.DefaultSelector()
+        asked.register(server, selectors.EVENT_READ)
+        assert not asked.select(timeout=0)
+    assert summary["unscored_clis_l"] == 0
+    stored = pq.read_table(next(out.glob("data/*.parquet")))["image"].to_pylist()
+    own = (folder / "own.png").read_bytes()
+    assert stored == [{"bytes": own, "path": "own.png"}, *[None] * 5]
+
+
+@pytest.mark.parametrize("value", ["/etc/passwd", "../secret.png"])
+def test_a_path_as_text_is_not_followed_either(value: str, tmp_path: Path) -> None:
+    PillowImage.new("RGB", (640, 480), "red").save(tmp_path / "secret.png")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    row = {**ROWS[0], **RELATED[0], "image": value}
+    row["objects"] = {**row["objects"], "category": ["dog", "cat"]}
+    (folder / "train.jsonl").write_text(json.dumps(row))
+    summary = score_data_set(str(folder), tmp_path / "out", LAYOUT, plot=False)
+    reason = "width and height are missing, and the image is a path out of the data set"
+    assert summary["clis_l_reason"] == {reason: 1}
+
+
+@pytest.mark.slow
+def test_pictures_are_not_all_held_in_memory(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    pictures = [{"bytes": chance.bytes(1 << 19), "path": None} for _ in range(400)]
+    path = tmp_path / "rows.parquet"
+    saved(path, [{**sized(), "image": each} for each in pictures], ["dog", "cat"], image=Image())
+    code = (
+        "import sys, resource; from pathlib import Path; from acp.clis.score import ScoreOptions\n"
+        "from acp.dataset.scored import score_data_set\n"
+        "import datasets; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "score_data_set(sys.argv[1], Path(sys.argv[2]), ScoreOptions(), plot=False)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, path, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(told.stdout) < 150  # MB, of 200
+
+
+def test_files_of_the_user_stay(tmp_path: Path) -> None:
+    path, out = saved(tmp_path / "rows.parquet", [sized()], ["dog", "cat"]), tmp_path / "out"
+    score_data_set(str(path), out, LAYOUT, plot=False)
+    first = next(out.glob("data/*.parquet")).stat().st_mtime_ns
+    score_data_set(str(path), out, LAYOUT, plot=False)  # its own are replaced
+    assert next(out.glob("data/*.parquet")).stat().st_mtime_ns > first
+    (out / "notes.ipynb").write_text("mine")
+    with pytest.raises(AcpError, match=r"holds notes\.ipynb, which acp score did not make"):
+        score_data_set(str(path), out, LAYOUT, plot=False)
+    assert (out / "notes.ipynb").read_text() == "mine"
 
 
 def test_nothing_half_written_stays(built: Path, tmp_path: Path) -> None:
@@ -192,7 +270,7 @@ def test_nothing_half_written_stays(built: Path, tmp_path: Path) -> None:
     other = tmp_path / "mine"
     other.mkdir()
     (other / "thesis.txt").write_text("a year of work")
-    with pytest.raises(AcpError, match="exists and was not made by acp score"):
+    with pytest.raises(AcpError, match=r"holds thesis\.txt, which acp score did not make"):
         score_data_set(str(built), other, LAYOUT)
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
 
@@ -203,7 +281,8 @@ WRONG = [
     (["DATA", "--split", "../x"], "split: expected a name such as train, got '../x'"),
     (["DATA", "--components", "image"], "captioner: the component 'image' needs one"),
     (["DATA", "--captioner", "{bad"], "--captioner: expected a name or JSON"),
-    (["DATA", "--split", "test"], "cannot be opened as a data set"),
+    (["DATA", "--split", "test"], "no split 'test'; it has train"),
+    (["DATA", "--config", "nope"], "no config 'nope'; it has curated, raw, scene_graphs"),
     (["DATA", "--config", "scene_graphs"], "expected objects with category and bbox"),
 ]
 

@@ -226,6 +226,8 @@ def _refusal(error: BaseException, where: str) -> Problem:
 
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ if type(error).__name__ == "DatasetGenerationError" else None
+    if isinstance(error, StopIteration):
+        return "there are no rows in it"
     reason = one_line(cause or error, 300) or type(error).__name__
     return re.sub(r"NamedSplit\('([^']*)'\): \('?(\w+)'?, \{\}\)", r"\1: \2", reason)
 
