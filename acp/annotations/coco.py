@@ -20,7 +20,7 @@ from acp.annotations.json_lists import Notify, records, unheard
 from acp.annotations.reading import Rejects, box_problem, is_number
 from acp.core.boxes import box_fits, in_words, other_format
 from acp.core.errors import AcpError
-from acp.core.masks import BrokenMaskError, segmentation_box
+from acp.core.masks import BrokenMaskError, measured
 
 Id = int | str
 Box = tuple[float, float, float, float]
@@ -228,7 +228,7 @@ class CocoFiles:
             if not mask:
                 return "annotations record without 'bbox'"
             try:
-                box = segmentation_box(mask, size)
+                box = measured(mask, size).box_xywh_px
             except BrokenMaskError:
                 return "mask that cannot be read"
         if problem := box_problem(box, size):

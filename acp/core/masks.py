@@ -7,6 +7,7 @@ takes as much memory as a number says, so everything is checked before it sees i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ MOST_PIXELS = 1 << 28
 """A mask that claims more is refused: decoded, it takes a byte a pixel."""
 LONGEST_OUTLINE_PX = 1 << 22
 """pycocotools walks along the outline of a polygon in fifths of a pixel and keeps each of them."""
+_NUMBER = re.compile(rb"[P-o]{0,6}[0-O]")
+"""A number of at most 35 bits in compressed run lengths: all letters but the last say that another
+follows."""
 REMOVE = "remove the object"
 
 
@@ -40,7 +44,7 @@ class Measured:
     area: float | None = None
 
 
-def decode_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) -> BoolArray:
+def decode_rle(rle: Mapping[str, Any], size_wh: tuple[float, float] | None = None) -> BoolArray:
     """The mask of a COCO RLE `{"size": [height, width], "counts": ...}`, bool of shape (H, W).
 
     Args:
@@ -58,7 +62,7 @@ def decode_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) -
     return np.asarray(values.reshape(width, height).T)
 
 
-def check_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) -> Measured:
+def check_rle(rle: Mapping[str, Any], size_wh: tuple[float, float] | None = None) -> Measured:
     """The box and the area of a COCO RLE, without decoding it.
 
     Raises:
@@ -87,22 +91,25 @@ def check_rle(rle: Mapping[str, Any], size_wh: tuple[int, int] | None = None) ->
     return Measured(box, float(runs[1::2].sum()))
 
 
-def _runs(rle: Mapping[str, Any], size_wh: tuple[int, int] | None) -> tuple[IntArray, int, int]:
+def _runs(rle: Mapping[str, Any], size_wh: tuple[float, float] | None) -> tuple[IntArray, int, int]:
     """Run lengths that make exactly the pixels of the mask, its height and its width."""
-    size, counts = rle.get("size"), rle.get("counts")
-    if not _is_size(size) or counts is None:
-        raise BrokenMaskError("segmentation is no RLE with size and counts")
-    height, width = map(int, size)  # type: ignore[arg-type]
+    try:
+        height, width = map(round, rle["size"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise BrokenMaskError("segmentation is no RLE with size and counts") from None
     if size_wh is not None and (width, height) != tuple(size_wh):
         turned = " (width first)" if (height, width) == tuple(size_wh) else ""
         image = f"{size_wh[0]}x{size_wh[1]}"
         what = f"segmentation has size {[height, width]}{turned}, the image {image}"
         raise BrokenMaskError(what, "size is [height, width] of the image")
     pixels = height * width
-    if pixels > MOST_PIXELS:
-        raise BrokenMaskError(f"segmentation has size {[height, width]}, which is too large")
+    if min(height, width) < 1 or pixels > MOST_PIXELS:
+        raise BrokenMaskError(f"segmentation has size {[height, width]}, which no image has")
+    counts = rle.get("counts")
     try:
-        runs = np.array(counts, np.int64) if isinstance(counts, list) else uncompressed(counts)
+        runs = (
+            np.array(counts, np.int64) if isinstance(counts, list) else uncompressed(counts or "")
+        )
     except (ValueError, TypeError, OverflowError, AttributeError):
         raise BrokenMaskError("segmentation does not decode: its counts are cut off") from None
     # one by one first: a sum of large ones may wrap around to what is right
@@ -111,14 +118,6 @@ def _runs(rle: Mapping[str, Any], size_wh: tuple[int, int] | None) -> tuple[IntA
         what = f"segmentation does not decode: its runs make {made} pixels of {height}x{width}"
         raise BrokenMaskError(what)
     return runs, height, width
-
-
-def _is_size(size: Any) -> bool:
-    return (
-        isinstance(size, (list, tuple))
-        and len(size) == 2
-        and all(isinstance(side, (int, float)) and 1 <= side <= MOST_PIXELS for side in size)
-    )
 
 
 def uncompressed(counts: str | bytes) -> IntArray:
@@ -130,32 +129,22 @@ def uncompressed(counts: str | bytes) -> IntArray:
     >>> uncompressed("52203").tolist()
     [5, 2, 2, 2, 5]
     """
-    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8)
-    values = codes.astype(np.int64) - 48
-    if not len(values) or values.min() < 0 or values.max() > 63 or values[-1] & 0x20:
+    text = counts.encode() if isinstance(counts, str) else counts
+    numbers = _NUMBER.findall(text)
+    if not text or sum(map(len, numbers)) != len(text):
         raise ValueError("cut off")
-    last = (values & 0x20) == 0
-    first = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    number = np.cumsum(np.concatenate([[0], last[:-1]])).astype(np.int64)
-    shift = 5 * (np.arange(len(values)) - first[number])
-    if shift.max() > 55:
-        raise ValueError("a number of more than 60 bits")
-    ends = np.flatnonzero(last)
-    deltas = np.add.reduceat((values & 0x1F) << shift, first)
-    deltas -= np.where(values[ends] & 0x10, np.int64(1) << (shift[ends] + 5), 0)
-    runs = deltas.copy()
-    runs[1::2] = np.cumsum(deltas[1::2])
-    runs[2::2] = np.cumsum(deltas[2::2])
-    return np.asarray(runs, np.int64)
+    runs: list[int] = []
+    for number in numbers:
+        value = sum((letter - 48 & 0x1F) << 5 * place for place, letter in enumerate(number))
+        if number[-1] - 48 & 0x10:  # the sign
+            value -= 1 << 5 * len(number)
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return np.array(runs, np.int64)
 
 
 def decode_segmentation(segmentation: Any, size_wh: tuple[int, int]) -> BoolArray:
-    """The mask, bool of shape (H, W), of whatever stands under COCO's "segmentation".
-
-    Args:
-        segmentation: polygons, one polygon, a run-length code, a list of such codes, or either as
-            JSON text.
-        size_wh: of the image.
+    """The mask, bool of shape (H, W), of whatever stands under COCO's "segmentation": polygons, one
+    polygon, a run-length code, a list of such codes, or either as JSON text.
 
     Raises:
         BrokenMaskError: it is something else, or of another size, or beyond the image, or damaged.
@@ -168,21 +157,30 @@ def decode_segmentation(segmentation: Any, size_wh: tuple[int, int]) -> BoolArra
     return np.asarray(np.logical_or.reduce([decode_rle(each, size_wh) for each in found]))
 
 
-def segmentation_box(segmentation: Any, size_wh: tuple[float, float] | None = None) -> Box:
-    """The box `[x, y, w, h]` in pixels of what `decode_segmentation` takes, without drawing it.
+def measured(
+    segmentation: Any,
+    size_wh: tuple[float, float] | None = None,
+    tolerance_px: float = 1.0,
+    scale_wh: tuple[float, float] = (1.0, 1.0),
+) -> Measured:
+    """The box and the area of what `decode_segmentation` takes, without drawing it.
 
     Raises:
         BrokenMaskError: as `decode_segmentation`, or it is empty.
     """
     found = _unquoted(segmentation)
-    size = None if size_wh is None else (int(size_wh[0]), int(size_wh[1]))
     if isinstance(found, Mapping):
-        return check_rle(found, size).box_xywh_px
+        return check_rle(found, size_wh)
     if not _is_of_codes(found):
-        return check_polygons(found, size).box_xywh_px
-    boxes = np.array([check_rle(each, size).box_xywh_px for each in found])
+        return check_polygons(found, size_wh, tolerance_px, scale_wh)
+    each = [check_rle(code, size_wh) for code in found]
+    boxes = np.array([one.box_xywh_px for one in each])
     low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    x, y, width, height = np.concatenate([low, high - low]).tolist()
+    return Measured(_box(low, high), each[0].area if len(each) == 1 else None)
+
+
+def _box(low: Any, high: Any) -> Box:
+    (x, y), (width, height) = low.tolist(), (high - low).tolist()
     return x, y, width, height
 
 
@@ -229,7 +227,7 @@ def polygons_to_mask(
 
 def check_polygons(
     polygons: list[Any],
-    size_wh: tuple[int, int] | None = None,
+    size_wh: tuple[float, float] | None = None,
     tolerance_px: float = 1.0,
     scale_wh: tuple[float, float] = (1.0, 1.0),
 ) -> Measured:
@@ -249,48 +247,32 @@ def check_polygons(
         raise BrokenMaskError("segmentation has no polygon", REMOVE)
     points = np.concatenate(each)
     low, high = points.min(axis=0), points.max(axis=0)
-    if size_wh is not None and _leaves(low, high, size_wh, tolerance_px):
+    if size_wh and (low.min() < -tolerance_px or (high > np.add(size_wh, tolerance_px)).any()):
         what = f"a polygon reaches outside the image of {size_wh[0]}x{size_wh[1]}"
         raise BrokenMaskError(what, "clip it to the image")
     outline = sum(float(np.abs(np.diff(one, axis=0)).sum()) for one in each)
     if outline > LONGEST_OUTLINE_PX:
         what = f"a polygon has an outline of {outline:.0f} pixels"
         raise BrokenMaskError(what, "draw it with fewer points")
-    (x, y), (right, bottom) = low.tolist(), high.tolist()
-    return Measured((x, y, right - x, bottom - y))
+    return Measured(_box(low, high))
 
 
-def _leaves(low: Any, high: Any, size_wh: tuple[int, int], tolerance_px: float) -> bool:
-    return bool(low.min() < -tolerance_px or (high > np.array(size_wh) + tolerance_px).any())
+def _each(polygons: list[Any]) -> list[Any]:
+    """The polygons of an object, of which one may stand alone."""
+    lists = [each for each in polygons if isinstance(each, list)]
+    alone = not lists or all(len(p) == 2 and not isinstance(p[0], list) for p in lists)
+    return [polygons] if alone and polygons else [each for each in polygons if each]
 
 
-def _points(polygon: list[Any]) -> npt.NDArray[np.float64]:
+def _points(polygon: Any) -> npt.NDArray[np.float64]:
     """A polygon as points (N, 2)."""
-    if not isinstance(polygon, list):
-        raise BrokenMaskError("a polygon is no list of numbers", REMOVE)
-    values = [value for point in polygon for value in point] if _of_points(polygon) else polygon
-    if len(values) % 2 or len(values) < 6:
-        what = f"a polygon has {len(values)} numbers"
-        raise BrokenMaskError(what, "a polygon is [x, y, x, y, ...] of 3 points or more")
     try:
-        points = np.array(values, np.float64).reshape(-1, 2)
+        points = np.array(polygon, np.float64)
     except (ValueError, TypeError, OverflowError):
         raise BrokenMaskError("a polygon holds something else than numbers", REMOVE) from None
+    if points.size % 2 or points.size < 6 or points.shape[1:] not in ((), (2,)):
+        what = f"a polygon has {points.size} numbers"
+        raise BrokenMaskError(what, "a polygon is [x, y, x, y, ...] of 3 points or more")
     if not np.isfinite(points).all():
         raise BrokenMaskError("a polygon has a number that is not finite", REMOVE)
-    return points
-
-
-def _each(polygons: list[Any]) -> list[list[Any]]:
-    """The polygons of an object, of which one may stand alone."""
-    alone = not any(isinstance(each, list) for each in polygons) or _of_points(polygons)
-    return [each for each in ([polygons] if alone else polygons) if each]
-
-
-def _of_points(polygon: Any) -> bool:
-    return isinstance(polygon, list) and all(
-        isinstance(point, list)
-        and len(point) == 2
-        and not any(isinstance(value, list) for value in point)
-        for point in polygon
-    )
+    return points.reshape(-1, 2)

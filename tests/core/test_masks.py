@@ -78,12 +78,17 @@ def test_no_counts_break_the_check(counts: Any, height: Any, width: Any) -> None
         ({"size": [2, 3], "counts": ""}, "counts are cut off"),
         ({"size": [2, 3], "counts": "é"}, "counts are cut off"),
         ({"size": [2, 3], "counts": {"a": 1}}, "counts are cut off"),
+        ({"size": [2, 3]}, "counts are cut off"),
+        ({"size": [0, 0], "counts": []}, r"size \[0, 0\], which no image has"),
+        ({"size": [100_000, 100_000], "counts": [10**10]}, "which no image has"),
+        ({"size": [float("nan"), 3], "counts": [6]}, "no RLE with size and counts"),
         ({"size": [2, 3], "counts": [1, None]}, "counts are cut off"),
     ],
 )
 def test_broken_run_lengths(rle: dict[str, Any], reason: str) -> None:
+    size_wh = (3, 2) if rle["size"] in ([2, 3], [3, 2]) else None
     with pytest.raises(BrokenMaskError, match=reason):
-        check_rle(rle, (3, 2))
+        check_rle(rle, size_wh)
 
 
 @pytest.mark.parametrize("shape", [[SQUARE], SQUARE, POINTS, [POINTS], [POINTS, SQUARE]])

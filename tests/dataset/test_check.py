@@ -293,7 +293,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     # Objects.
     "outside": (
         edit(RAW, objects(1, bbox=[500.0, 1.0, 9.0, 5.0])),
-        f"{RAW}: row 1, objects[0]: bbox [500, 1, 9, 5] reaches outside the image of ",
+        f"{RAW}: row 1, objects[0]: bbox [500, 1, 9, 5] lies outside the image of ",
     ),
     "flat": (
         edit(CURATED, objects(0, bbox=[5.0, 5.0, 0.0, 9.0])),

@@ -188,7 +188,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "outside": (
         "struct_of_lists",
         edit(value(2, 0, "bbox", [600.0, 10.0, 90.0, 20.0])),
-        f"{SHARD}: row 2, objects[0]: bbox [600, 10, 90, 20] reaches outside the image of ",
+        f"{SHARD}: row 2, objects[0]: bbox [600, 10, 90, 20] lies outside the image of ",
     ),
     "corners": (
         "list_of_structs",
@@ -597,6 +597,38 @@ def test_columns_that_only_have_the_names_are_not_checked(tmp_path: Path, row: R
     assert {problem.kind for problem in report.problems} <= {"columns"}
     assert report.notes
     assert "no problem" not in report.summary() or "not checked" in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("box", "size_wh", "box_format", "told"),
+    [
+        ([-5, -5, -1, -1], None, "xywh", "has no area; correct it, or remove the object"),
+        (
+            [-5, -5, -1, -1],
+            None,
+            "xyxy",
+            "lies outside the image; correct it, or remove the object",
+        ),
+        ([-5, -5, -1, -1], (4000, 3000), "xyxy", "lies outside the image of 4000x3000; correct it"),
+        ([3000, 9, 9, 9], (3000, 40), "xywh", "lies outside the image of 3000x40; correct it, or"),
+        ([-3, 5, 20, 30], None, "xywh", "is negative; clip it to the image, or remove the object"),
+        ([5, 5, 99999, 30], None, "xywh", ""),
+        ([0.2, 0.2, 0.9, 0.1], None, "xywhn", "reaches outside the image; clip it to the image"),
+        ([5, 5, 20, 30.5], (60, 35), "xywh", ""),
+        ([5, 5, 20, 32], (60, 35), "xywh", "reaches outside the image of 60x35; clip it to the"),
+    ],
+)
+def test_boxes(
+    tmp_path: Path, box: list[float], size_wh: tuple[int, int] | None, box_format: str, told: str
+) -> None:
+    good = [0.1, 0.1, 0.2, 0.2] if box_format.endswith("n") else [2.0, 2.0, 9.0, 9.0]
+    row: Row = {"objects": {"bbox": [*[good] * 19, list(map(float, box))]}}
+    row |= dict(zip(("width", "height"), size_wh or (), strict=False))
+    write(tmp_path / "a.parquet", [row])
+    shown = ", ".join(f"{value:g}" for value in box)
+    found = list(check_data_set(str(tmp_path), box_format=box_format).lines())
+    assert len(found) == bool(told)
+    assert not told or f"a.parquet: row 0, objects[19]: bbox [{shown}] {told}" in found[0]
 
 
 @pytest.mark.parametrize("size_wh", [(40, 60), (60, 40)])

@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from acp.core.boxes import box_fits, reach_px, to_xywh_px, tolerance_px
+from acp.core.boxes import box_fits, to_xywh_px, tolerance_px
 from acp.core.errors import reason_of
 from acp.core.files import leads_out
 from acp.core.images import BrokenImageError, decoded, is_turned, open_image
-from acp.core.masks import BrokenMaskError, Measured, check_polygons, check_rle
+from acp.core.masks import BrokenMaskError, measured
 from acp.dataset.check.problems import Problem
 from acp.dataset.check.schema import ENDS, Columns, value_at
 
 Row = Mapping[str, Any]
 Numbers = npt.NDArray[np.float64]
 Size = tuple[int, int]
-TURNED = (5, 6, 7, 8)
-"""Values of EXIF's orientation that swap width and height; readers turn such images."""
 NEVER_NULL = ("id", "category", "category_id", "bbox", "segmentation")
 SCORES: Mapping[tuple[str, ...], float] = {
     ("clis",): 100,
@@ -36,7 +34,7 @@ SCORES: Mapping[tuple[str, ...], float] = {
     ("layouts", "clis_l"): 100,
 }
 """The largest value of each score of ours; the smallest is 0."""
-FIX_OBJECT = "correct it, or remove the object"
+REMOVE = "correct it, or remove the object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,239 +58,245 @@ class Plan:
 class Outcome:
     """What some rows gave: problems in their order, and what was counted.
 
-    `fits`: how many of their boxes lie in their images, by the format they are read in.
+    `fits`: how many of their boxes lie in their images, by the format they are read in; `seen`:
+    those boxes, (N, 4), with the sizes of their images, (N, 2).
     """
 
     problems: list[Problem] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
     fits: Counter[str] = field(default_factory=Counter)
+    seen: list[tuple[Numbers, Numbers]] = field(default_factory=list)
 
 
 def check_rows(plan: Plan, where: str, first: int, rows: Sequence[Row]) -> Outcome:
     """Check rows; `first` is the number of the first one in the file `where`."""
     outcome = Outcome(checked=Counter(rows=len(rows)))
-    boxes: list[tuple[Numbers, Size]] = []
     for number, row in enumerate(rows, first):
-        place = f"{where}: row {number}"
+        checks = _Row(plan, row, f"{where}: row {number}", outcome)
         try:
-            for each in _check_row(plan, row, outcome.checked, boxes):
-                outcome.problems.append(replace(each, where=f"{place}{each.where}"))
+            checks.run()
         except Exception as error:  # values of others may be anything; the next row is checked
-            what = f"cannot be checked: {reason_of(error)}"
-            outcome.problems.append(Problem("rows", place, what, "correct the row"))
-    if boxes and not plan.ours:
-        outcome.fits = _try_formats(boxes)
+            checks.tell("rows", f"cannot be checked: {reason_of(error)}", "correct the row")
+    if outcome.seen:
+        boxes, sizes = (np.concatenate(each) for each in zip(*outcome.seen, strict=True))
+        outcome.fits = box_fits(boxes, sizes)
     return outcome
 
 
-def _check_row(
-    plan: Plan, row: Row, checked: Counter[str], boxes: list[tuple[Numbers, Size]]
-) -> Iterator[Problem]:
-    """The problems of a row, `where` being the place in it; its boxes join `boxes`."""
-    columns = plan.columns
-    size_wh = yield from _check_images(plan, row, checked)
-    objects = {name: value_at(row, path) or [] for name, path in columns.alike.items()}
-    relations = {name: value_at(row, path) or [] for name, path in columns.relation_lists.items()}
-    even = yield from _check_lengths("objects", objects)
-    yield from _check_lengths("relations", relations)
-    count = len(next(iter(objects.values()), ()))
-    checked["objects"] += count
-    checked["relations"] += len(relations.get("subject", ()))
-    yield from _check_classes(columns, objects.get("category", ()))
-    stored = objects.get("bbox", ()) if "bbox" in columns.at else ()
-    checked["boxes"] += len(stored)
-    pixels = yield from _check_boxes(plan, stored, size_wh)
-    if size_wh and len(stored):
-        boxes.append((_as_numbers(stored), size_wh))
-    if "segmentation" in columns.at:
-        yield from _check_masks(plan, objects, pixels if even else (), size_wh, checked)
-    if objects:
-        yield from _check_relations(plan, relations, objects, count)
-    if plan.ours:
-        yield from _check_ours(columns, row, objects)
+@dataclass(slots=True)
+class _Row:
+    """One row of which problems are told."""
 
+    plan: Plan
+    row: Row
+    place: str
+    outcome: Outcome
 
-def _in_object(kind: str, place: int, what: str, fix: str = FIX_OBJECT) -> Problem:
-    return Problem(kind, f", objects[{place}]", what, fix)
+    def tell(self, kind: str, what: str, fix: str) -> None:
+        self.outcome.problems.append(Problem(kind, self.place, what, fix))
 
+    def tell_object(self, kind: str, place: int, what: str, fix: str) -> None:
+        self.outcome.problems.append(Problem(kind, f"{self.place}, objects[{place}]", what, fix))
 
-# Images.
+    def lists(self, paths: Mapping[str, tuple[str, ...]]) -> dict[str, list[Any]]:
+        return {name: value_at(self.row, path) or [] for name, path in paths.items()}
 
+    def run(self) -> None:
+        columns, checked = self.plan.columns, self.outcome.checked
+        size_wh = self.images()
+        objects = self.lists(columns.alike)
+        relations = self.lists(columns.relation_lists)
+        even = self.lengths("objects", objects)
+        self.lengths("relations", relations)
+        count = len(next(iter(objects.values()), ()))
+        checked["objects"] += count
+        checked["relations"] += len(relations.get("subject", ()))
+        self.classes(objects.get("category", ()))
+        boxes = self.boxes(objects.get("bbox", []) if "bbox" in columns.at else [], size_wh)
+        if "segmentation" in columns.at:
+            self.masks(objects, boxes if even else [], size_wh)
+        if objects:
+            self.relations(relations, () if self.plan.ours else objects.get("id", ()), count)
+        if self.plan.ours:
+            self.ours(objects)
 
-def _check_images(
-    plan: Plan, row: Row, checked: Counter[str]
-) -> Generator[Problem, None, Size | None]:
-    """Decode every image; returns the size of the one that the objects belong to."""
-    at = plan.columns.at
-    for name in plan.columns.images:
-        yield from _check_image(plan, name, row.get(name), checked)
-    width, height = (
-        value_at(row, at[side]) if side in at else None for side in ("width", "height")
-    )
-    said = None if width is None or height is None else (int(width), int(height))
-    if "image" not in at:
-        return said
-    name, value = ".".join(at["image"]), value_at(row, at["image"])
-    size = yield from _check_image(plan, name, value, checked)
-    if value is None and plan.ours and any(value_at(row, ("objects", "category")) or ()):
-        what = f"{name} is null, but it has objects"
-        yield Problem("image", "", what, "remove the row")
-    if size is None:
-        return said
-    own = (size[0], size[1])
-    as_shown = own[::-1] if size[2] else own
-    if said in (own, as_shown):
-        return said
-    if said is not None:
-        what = f"width and height say {said[0]}x{said[1]}, the image is {own[0]}x{own[1]}"
-        yield Problem("size", "", what, "correct the columns")
-    return as_shown
+    # Images.
 
+    def images(self) -> Size | None:
+        """Decode every image; returns the size of the one that the objects belong to."""
+        at = self.plan.columns.at
+        for name in self.plan.columns.images:
+            self.image(name, self.row.get(name))
+        width, height = (
+            value_at(self.row, at[side]) if side in at else None for side in ("width", "height")
+        )
+        said = None if width is None or height is None else (int(width), int(height))
+        if "image" not in at:
+            return said
+        name, value = ".".join(at["image"]), value_at(self.row, at["image"])
+        if value is None and self.plan.ours and any(value_at(self.row, ("objects", "id")) or ()):
+            self.tell("image", f"{name} is null, but it has objects", "remove the row")
+        sizes = self.image(name, value)
+        if not sizes or said in sizes:
+            return said
+        if said is not None:
+            own = f"{sizes[0][0]}x{sizes[0][1]}"
+            what = f"width and height say {said[0]}x{said[1]}, the image is {own}"
+            self.tell("size", what, "correct the columns")
+        return sizes[-1]
 
-def _check_image(
-    plan: Plan, name: str, value: Any, checked: Counter[str]
-) -> Generator[Problem, None, tuple[int, int, bool] | None]:
-    try:
-        content = content_of(value, plan.root)
-        if content is None:
-            return None
-        checked["images"] += 1
-        image = open_image(content)
-        decoded(image)
-        return image.width, image.height, is_turned(image)
-    except BrokenImageError as error:
-        path = value.get("path") if isinstance(value, dict) else None
-        label = f" ({Path(path).name})" if path else ""
-        fix = "put in a whole file, or remove the row"
-        yield Problem("image", "", f"{name}{label} {error}", fix)
-        return None
-
-
-# Objects.
-
-
-def _check_lengths(
-    label: str, lists: Mapping[str, Sequence[Any]]
-) -> Generator[Problem, None, bool]:
-    """Lists side by side are of one length; returns whether they are."""
-    lengths = {name: len(each) for name, each in lists.items()}
-    if len(set(lengths.values())) < 2:
-        return True
-    usual = Counter(lengths.values()).most_common(1)[0][0]
-    odd = ", ".join(f"{name} has {n}" for name, n in lengths.items() if n != usual)
-    fix = f"each list needs a value for each of the {label}"
-    yield Problem("lengths", "", f"{label}: {odd}, the others have {usual}", fix)
-    return False
-
-
-def _check_classes(columns: Columns, codes: Sequence[Any]) -> Iterator[Problem]:
-    """A class is one of the names of the feature, or -1 for none."""
-    for place, code in enumerate(codes if columns.classes else ()):
-        if code is not None and not -1 <= code < columns.classes:
-            what = f"category {code} is none of {columns.classes} classes"
-            yield _in_object("class", place, what, "correct it, or the names of the feature")
-
-
-def _as_numbers(boxes: Sequence[Any]) -> Numbers:
-    """Boxes as stored, (N, 4); not a number where there are no four."""
-    whole = [box if box is not None and len(box) == 4 else [math.nan] * 4 for box in boxes]
-    return np.array(whole, np.float64).reshape(-1, 4)
-
-
-def _check_boxes(
-    plan: Plan, boxes: Sequence[Any], size_wh: Size | None
-) -> Generator[Problem, None, list[Numbers | None]]:
-    """Four finite numbers, an area, inside the image; returns the good ones in pixels."""
-    stored = _as_numbers(boxes)
-    normalised = plan.box_format.endswith(("n", "1000"))
-    sizes = np.array([size_wh or ((1, 1) if normalised else (np.nan, np.nan))] * len(boxes))
-    pixels = to_xywh_px(stored, plan.box_format, sizes)
-    tolerance, good = _tolerance(size_wh, ours=plan.ours), list[Numbers | None]()
-    for place, (box, xywh, reach) in enumerate(
-        zip(boxes, pixels, reach_px(pixels, sizes), strict=True)
-    ):
-        good.append(None)
-        shown, fix = f"bbox {_shown(stored[place])}", FIX_OBJECT
-        if box is None:
-            continue
-        if len(box) != 4:
-            what = f"bbox has {len(box)} numbers, expected 4"
-        elif not np.isfinite(xywh).all():
-            what = f"{shown} is not finite"
-        elif (xywh[2:] <= 0).any():
-            what = f"{shown} has no area"
-        elif reach > tolerance:
-            of = f" of {size_wh[0]}x{size_wh[1]}" if size_wh else ""
-            what = f"{shown} reaches outside the image{of}"
-            fix = "clip it to the image, or remove the object"
-        else:
-            good[place] = xywh
-            continue
-        yield _in_object("bbox", place, what, fix)
-    return good
-
-
-def _tolerance(size_wh: Size | None, *, ours: bool) -> float:
-    """How far a box may reach outside: next to nothing for ours, which are computed."""
-    return 0.01 if ours else float(tolerance_px(size_wh or (100, 100)))
-
-
-def _try_formats(boxes: list[tuple[Numbers, Size]]) -> Counter[str]:
-    stored = np.concatenate([each for each, _ in boxes])
-    sizes = np.concatenate([np.tile(size, (len(each), 1)) for each, size in boxes])
-    return box_fits(stored, sizes)
-
-
-def _check_masks(
-    plan: Plan,
-    objects: Mapping[str, Sequence[Any]],
-    boxes: Sequence[Numbers | None],
-    size_wh: Size | None,
-    checked: Counter[str],
-) -> Iterator[Problem]:
-    """Masks decode, and agree with box and area; `boxes` are none if the lists are not even."""
-    for place, value in enumerate(objects["segmentation"]):
+    def image(self, name: str, value: Any) -> list[Size]:
+        """The sizes of an image, as it is stored and as it is shown; none if it has no pixels."""
         try:
-            mask = _measured(plan, value, size_wh)
-        except BrokenMaskError as error:
-            yield _in_object("segmentation", place, str(error), error.fix)
-            continue
-        if mask is None:
-            continue
-        checked["masks"] += 1
-        if boxes:
-            area = objects["area"][place] if "area" in plan.columns.at else None
-            for what in _disagreements(mask, boxes[place], area, ours=plan.ours):
-                fix = "compute box and area from the mask again"
-                yield _in_object("segmentation", place, what, fix)
+            content = content_of(value, self.plan.root)
+            if content is None:
+                return []
+            self.outcome.checked["images"] += 1
+            image = open_image(content)
+            decoded(image)
+            turned = image.size[::-1] if is_turned(image) else image.size
+            return [image.size, turned]
+        except BrokenImageError as error:
+            path = value.get("path") if isinstance(value, dict) else None
+            label = f" ({Path(path).name})" if path else ""
+            fix = "put in a whole file, or remove the row"
+            self.tell("image", f"{name}{label} {error}", fix)
+            return []
+
+    # Objects.
+
+    def lengths(self, label: str, lists: Mapping[str, Sequence[Any]]) -> bool:
+        """Lists side by side are of one length; returns whether they are."""
+        lengths = {name: len(each) for name, each in lists.items()}
+        if len(set(lengths.values())) < 2:
+            return True
+        usual = Counter(lengths.values()).most_common(1)[0][0]
+        odd = ", ".join(f"{name} has {n}" for name, n in lengths.items() if n != usual)
+        fix = f"each list needs a value for each of the {label}"
+        self.tell("lengths", f"{label}: {odd}, the others have {usual}", fix)
+        return False
+
+    def classes(self, codes: Sequence[Any]) -> None:
+        """A class is one of the names of the feature, or -1 for none."""
+        names = self.plan.columns.classes
+        for place, code in enumerate(codes if names else ()):
+            if code is not None and not -1 <= code < names:
+                what = f"category {code} is none of {names} classes"
+                self.tell_object("class", place, what, "correct it, or the names of the feature")
+
+    def boxes(self, boxes: Sequence[Any], size_wh: Size | None) -> list[Numbers | None]:
+        """Four finite numbers, an area, inside the image; returns the good ones in pixels."""
+        box_format, ours = self.plan.box_format, self.plan.ours
+        size = size_wh or ((1, 1) if box_format.endswith(("n", "1000")) else None)
+        tolerance = 0.01 if ours else float(tolerance_px(size or (100, 100)))
+        whole = [box if box is not None and len(box) == 4 else [math.nan] * 4 for box in boxes]
+        stored = np.array(whole, np.float64).reshape(-1, 4)
+        pixels = to_xywh_px(stored, box_format, [size or (1, 1)] * len(boxes))
+        self.outcome.checked["boxes"] += len(boxes)
+        if size_wh and len(boxes) and not ours:
+            self.outcome.seen.append((stored, np.tile(size_wh, (len(boxes), 1))))
+        good: list[Numbers | None] = [None] * len(boxes)
+        for place, box in enumerate(boxes):
+            if box is None:
+                continue
+            what, fix = f"has {len(box)} numbers, expected 4", REMOVE
+            if len(box) == 4:
+                what, fix = _wrong(pixels[place], size, tolerance, size_wh)
+                if not what:
+                    good[place] = pixels[place]
+                    continue
+                what = f"{_shown(stored[place])} {what}"
+            self.tell_object("bbox", place, f"bbox {what}", fix)
+        return good
+
+    def masks(
+        self,
+        objects: Mapping[str, Sequence[Any]],
+        boxes: Sequence[Numbers | None],
+        size_wh: Size | None,
+    ) -> None:
+        """Masks decode, and agree with box and area; `boxes` are none if the lists are not even."""
+        scale = size_wh if size_wh and self.plan.box_format.endswith("n") else (1, 1)
+        tolerance = float(tolerance_px(size_wh or (100, 100)))
+        for place, value in enumerate(objects["segmentation"]):
+            if not value or (isinstance(value, dict) and value.get("counts") is None):
+                continue
+            try:
+                mask = measured(value, size_wh, tolerance, scale)
+            except BrokenMaskError as error:
+                self.tell_object("segmentation", place, str(error), error.fix)
+                continue
+            self.outcome.checked["masks"] += 1
+            if boxes:
+                area = objects["area"][place] if "area" in self.plan.columns.at else None
+                self.agree(place, np.array(mask.box_xywh_px), mask.area, boxes[place], area)
+
+    def agree(
+        self, place: int, own: Numbers, pixels: float | None, box: Numbers | None, area: Any
+    ) -> None:
+        """Ours are those of the mask; people's may be larger or smaller, but not elsewhere."""
+        what = []
+        if self.plan.ours:
+            if box is not None and np.abs(own - box).max() > 0.5:
+                what.append(f"bbox {_shown(box)} is not that of its mask, {_shown(own)}")
+            if area is not None and pixels is not None and not abs(area - pixels) <= 0.5:
+                what.append(f"area {area:g} is not that of its mask, {pixels:g}")
+        else:
+            if area is not None and area < 0:
+                what.append(f"area {area:g} is negative")
+            if box is not None and _gap(own, box) > 1:
+                what.append(f"bbox {_shown(box)} does not touch its mask in {_shown(own)}")
+        for each in what:
+            self.tell_object(
+                "segmentation", place, each, "compute box and area from the mask again"
+            )
+
+    def relations(
+        self, relations: Mapping[str, Sequence[Any]], ids: Sequence[Any], count: int
+    ) -> None:
+        """Subjects and objects are places among the objects of their row (of others: or ids)."""
+        for end in ENDS:
+            for place, value in enumerate(relations.get(end, ())):
+                if value is not None and not 0 <= value < count and value not in ids:
+                    what = f"{end} {value} is no place among {count} objects"
+                    fix = "correct it, or remove the relation"
+                    where = f"{self.place}, relations[{place}]"
+                    self.outcome.problems.append(Problem("relation", where, what, fix))
+
+    def ours(self, objects: Mapping[str, Sequence[Any]]) -> None:
+        """Ids, sizes, categories, boxes and masks are there; scores are in their range."""
+        for name in ("image_id", "width", "height"):
+            if name in self.row and self.row[name] is None:
+                self.tell("null", f"{name} is null", "remove the row")
+        for name in NEVER_NULL:
+            for place, value in enumerate(objects.get(name, ())):
+                if value is None or (isinstance(value, dict) and value.get("counts") is None):
+                    self.tell_object("null", place, f"{name} is null", "remove the object")
+        for path, most in SCORES.items():
+            found = value_at(self.row, path)
+            for value in found if isinstance(found, list) else [found]:
+                if value is not None and not 0 <= value <= most:
+                    what = f"{'.'.join(path)} {value:g} is not between 0 and {most:g}"
+                    self.tell("score", what, "score the rows again")
 
 
-def _measured(plan: Plan, value: Any, size_wh: Size | None) -> Measured | None:
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        [value] = value
-    if isinstance(value, dict):
-        return None if value.get("counts") is None else check_rle(value, size_wh)
-    if not isinstance(value, list) or not value:
-        return None
-    scale = size_wh if size_wh and plan.box_format.endswith("n") else (1, 1)
-    return check_polygons(value, size_wh, _tolerance(size_wh, ours=False), scale)
-
-
-def _disagreements(
-    mask: Measured, box: Numbers | None, area: float | None, *, ours: bool
-) -> Iterator[str]:
-    """Ours are those of the mask; people's boxes may be larger or smaller, but not elsewhere."""
-    own = np.array(mask.box_xywh_px)
-    if not ours:
-        if area is not None and area < 0:
-            yield f"area {area:g} is negative"
-        if box is not None and _gap(own, box) > 1:
-            yield f"bbox {_shown(box)} does not touch its mask in {_shown(own)}"
-        return
-    if box is not None and np.abs(own - box).max() > 0.5:
-        yield f"bbox {_shown(box)} is not that of its mask, {_shown(own)}"
-    if area is not None and mask.area is not None and not abs(area - mask.area) <= 0.5:
-        yield f"area {area:g} is not that of its mask, {mask.area:g}"
+def _wrong(
+    box_xywh_px: Numbers, size: Size | None, tolerance: float, size_wh: Size | None
+) -> tuple[str, str]:
+    """What is wrong with a box and how to fix it, or two empty strings; `size` is that of shares if
+    the one of the image, `size_wh`, is not known."""
+    start, end = box_xywh_px[:2], box_xywh_px[:2] + box_xywh_px[2:]
+    image = f"the image of {size_wh[0]}x{size_wh[1]}" if size_wh else "the image"
+    if not np.isfinite(box_xywh_px).all():
+        return "is not finite", REMOVE
+    if (box_xywh_px[2:] <= 0).any():
+        return "has no area", REMOVE
+    if (end <= 0).any() or (size and (start >= size).any()):
+        return f"lies outside {image}", REMOVE
+    if (start < -tolerance).any() or (size and (end - size > tolerance).any()):
+        what = f"reaches outside {image}" if size else "is negative"
+        return what, "clip it to the image, or remove the object"
+    return "", ""
 
 
 def _gap(one: Numbers, other: Numbers) -> float:
@@ -303,44 +307,6 @@ def _gap(one: Numbers, other: Numbers) -> float:
 
 def _shown(box: Numbers) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in box)}]"
-
-
-def _check_relations(
-    plan: Plan,
-    relations: Mapping[str, Sequence[Any]],
-    objects: Mapping[str, Sequence[Any]],
-    count: int,
-) -> Iterator[Problem]:
-    """Subjects and objects are places among the objects of their row (of others: or ids)."""
-    ids = () if plan.ours else objects.get("id", ())
-    for end in ENDS:
-        for place, value in enumerate(relations.get(end, ())):
-            if value is not None and not 0 <= value < count and value not in ids:
-                what = f"{end} {value} is no place among {count} objects"
-                fix = "correct it, or remove the relation"
-                yield Problem("relation", f", relations[{place}]", what, fix)
-
-
-# Ours.
-
-
-def _check_ours(
-    columns: Columns, row: Row, objects: Mapping[str, Sequence[Any]]
-) -> Iterator[Problem]:
-    """Ids, sizes, categories, boxes and masks are there; scores are in their range."""
-    for name in ("image_id", "width", "height"):
-        if name in row and row[name] is None:
-            yield Problem("null", "", f"{name} is null", "remove the row")
-    for name in NEVER_NULL:
-        for place, value in enumerate(objects.get(name, ())):
-            if value is None or (isinstance(value, dict) and value.get("counts") is None):
-                yield _in_object("null", place, f"{name} is null", "remove the object")
-    for path, most in SCORES.items():
-        found = value_at(row, path)
-        for value in found if isinstance(found, list) else [found]:
-            if value is not None and not 0 <= value <= most:
-                what = f"{'.'.join(path)} {value:g} is not between 0 and {most:g}"
-                yield Problem("score", "", what, "score the rows again")
 
 
 # Files of images.

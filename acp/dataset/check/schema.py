@@ -6,7 +6,7 @@ The convention: `image`, `width`, `height`, `image_id`, and `objects` with `bbox
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ CONVENTION = {
 """Where each part is looked for, unless `--column PART=WHERE` names another place."""
 OF_OBJECTS = ("bbox", "category", "segmentation", "area", "id")
 ENDS = ("subject", "object")
+DEEPEST = 8
 
 
 def named_columns(pairs: Iterable[str]) -> dict[str, str]:
@@ -92,52 +93,58 @@ def columns_of(features: Features, named: Mapping[str, str], *, ours: bool = Fal
     """
     from datasets import Image
 
-    schema = features.arrow_schema
+    nodes = dict(_nodes(features.arrow_schema))
     at: dict[str, Path] = {}
     for part, usual in CONVENTION.items():
         path = tuple(named.get(part, usual).split("."))
-        if _fits(part, schema, path):
+        if _fits(part, nodes, path):
             at[part] = path
         elif part in named:
-            there = ", ".join(map(str, schema.names))
             raise AcpError(
                 f"--column {part}={named[part]}: there is no such column, or its values are of "
-                f"another type; the columns are {there}"
+                f"another type; the columns are {', '.join(map(str, features))}"
             )
-    images = [name for name, each in features.items() if isinstance(each, Image)]
+    images = {name for name, each in features.items() if isinstance(each, Image)}
     alike = {part: at[part] for part in OF_OBJECTS if part in at}
-    if ours and "objects" in schema.names:
-        alike = _inner_lists(schema, ("objects",), _names(schema.field("objects").type))
-    relation_lists = {}
-    if "relations" in at:
-        relation_lists = _inner_lists(schema, at["relations"], [*ENDS, "predicate"])
+    lists = {path: path[-1] for path, (_, depth) in nodes.items() if depth}
+    if ours:
+        alike = {name: path for path, name in lists.items() if path[:-1] == ("objects",)}
+    related = {name: path for path, name in lists.items() if path[:-1] == at.get("relations")}
     return Columns(
         at,
-        tuple(name for name in images if at.get("image") != (name,)),
+        tuple(name for name in features if name in images and at.get("image") != (name,)),
         _classes(features, at.get("category")),
         alike,
-        relation_lists,
-        () if ours else tuple(_unread(schema, at, images)),
+        {name: path for name, path in related.items() if name in (*ENDS, "predicate")},
+        () if ours else tuple(_unread(nodes, at, images)),
     )
 
 
-def _inner_lists(schema: pa.Schema, path: Path, names: list[str]) -> dict[str, Path]:
-    return {name: (*path, name) for name in names if element(schema, (*path, name)) is not None}
+def _unread(nodes: Iterable[Path], at: Mapping[str, Path], images: set[str]) -> Iterator[str]:
+    read = {path[:end] for path in at.values() for end in range(1, len(path) + 1)}
+    read |= {(name,) for name in images}
+    whole = {*at.values(), *((name,) for name in images)}
+    for path in nodes:
+        parent = path[:-1]
+        if path not in read and (not parent or (parent in read and parent not in whole)):
+            yield ".".join(path)
 
 
-def _unread(schema: pa.Schema, at: Mapping[str, Path], images: list[str]) -> Iterable[str]:
-    read = {".".join(path[:end]) for path in at.values() for end in range(1, len(path) + 1)}
-    read |= set(images)
-    for each in schema:
-        inner = each.type.value_type if is_list(each.type) else each.type
-        if each.name not in read:
-            yield each.name
-        elif _is(inner, "struct") and each.name not in images and (each.name,) not in at.values():
-            fields = (f"{each.name}.{one.name}" for one in inner)
-            yield from (name for name in fields if name not in read)
+Node = tuple["pa.DataType", int]
 
 
-# Types.
+def _nodes(
+    fields: Iterable[pa.Field], above: Path = (), lists: int = 0
+) -> Iterator[tuple[Path, Node]]:
+    """Columns and fields by their paths: the type of the values, and in how many lists they are."""
+    for each in fields:
+        type_, depth = each.type, lists
+        while _is(type_, "list", "large_list", "fixed_size_list"):
+            type_, depth = type_.value_type, depth + 1
+        path = (*above, each.name)
+        yield path, (type_, depth)
+        if _is(type_, "struct") and len(path) < DEEPEST:
+            yield from _nodes(type_, path, depth)
 
 
 def _is(type_: pa.DataType, *kinds: str) -> bool:
@@ -146,78 +153,36 @@ def _is(type_: pa.DataType, *kinds: str) -> bool:
     return any(getattr(pyarrow.types, f"is_{kind}")(type_) for kind in kinds)
 
 
-def is_list(type_: pa.DataType) -> bool:
-    """Whether it is a list of any sort."""
-    return _is(type_, "list", "large_list", "fixed_size_list")
-
-
-def _is_number(type_: pa.DataType) -> bool:
-    return _is(type_, "integer", "floating")
-
-
-def _is_key(type_: pa.DataType) -> bool:
-    return _is(type_, "integer", "string", "large_string")
-
-
 def _is_image(type_: pa.DataType) -> bool:
     """Whether values are contents of files: bytes, or `{"bytes", "path"}`."""
     if not _is(type_, "struct"):
         return _is(type_, "binary", "large_binary")
     types = {each.name: each.type for each in type_}
-    path = types.get("path")
+    path, content = types.get("path"), types.get("bytes")
     of_path = path is None or _is(path, "string", "large_string", "null")
-    content = types.get("bytes")
     of_bytes = content is not None and _is(content, "binary", "large_binary")
     return of_bytes and of_path and set(types) <= {"bytes", "path"}
 
 
-_KINDS: dict[str, Callable[[pa.DataType], bool]] = {
-    "image": _is_image,
-    "width": _is_number,
-    "height": _is_number,
-    "bbox": lambda type_: is_list(type_) and _is_number(type_.value_type),
-    "category": _is_key,
-    "segmentation": lambda type_: is_list(type_) or _is(type_, "struct"),
-    "area": _is_number,
-    "id": _is_key,
-}
+NUMBER, KEY = ("integer", "floating"), ("integer", "string", "large_string")
+_KINDS = {"width": (0, NUMBER), "height": (0, NUMBER), "bbox": (2, NUMBER), "category": (1, KEY)}
+_KINDS |= {"area": (1, NUMBER), "id": (1, KEY)}
+"""In how many lists the values of a part are, and of which types they may be."""
 
 
-def _fits(part: str, schema: pa.Schema, path: Path) -> bool:
+def _fits(part: str, nodes: Mapping[Path, Node], path: Path) -> bool:
     if part == "relations":
-        ends = [element(schema, (*path, end)) for end in ENDS]
-        return all(end is not None and _is(end, "integer") for end in ends)
-    found = (element if part in OF_OBJECTS else _value)(schema, path)
-    return found is not None and _KINDS[part](found)
-
-
-def _value(schema: pa.Schema, path: Path) -> pa.DataType | None:
-    """The type of a column, or of a field of structs."""
-    type_: Any = schema
-    for name in path:
-        if name not in ([*type_.names] if type_ is schema else _names(type_)):
-            return None
-        type_ = type_.field(name).type
-    return type_
-
-
-def element(schema: pa.Schema, path: Path) -> pa.DataType | None:
-    """The type of the values in the lists of a path, of which one step may be a list; None if there
-    are no such lists."""
-    type_, inside = _value(schema, path[:1]), False
-    for name in path[1:]:
-        if type_ is not None and is_list(type_) and not inside:
-            type_, inside = type_.value_type, True
-        if type_ is None or name not in _names(type_):
-            return None
-        type_ = type_.field(name).type
-    if inside or type_ is None:
-        return type_
-    return type_.value_type if is_list(type_) else None
-
-
-def _names(type_: pa.DataType) -> list[str]:
-    return [each.name for each in type_] if _is(type_, "struct") else []
+        ends = [nodes.get((*path, end)) for end in ENDS]
+        return all(end is not None and end[1] == 1 and _is(end[0], "integer") for end in ends)
+    if path not in nodes:
+        return False
+    type_, lists = nodes[path]
+    if part == "image":
+        return not lists and _is_image(type_)
+    if part == "segmentation":
+        return lists > 1 or (lists == 1 and _is(type_, "struct"))
+    depth, kinds = _KINDS[part]
+    return lists == depth and _is(type_, *kinds)
 
 
 def _classes(features: Features, path: Path | None) -> int:
@@ -227,7 +192,7 @@ def _classes(features: Features, path: Path | None) -> int:
     for name in path or ():
         found = getattr(found, "feature", found)
         found = found.get(name) if isinstance(found, dict) else None
-    found = found[0] if isinstance(found, list) and found else getattr(found, "feature", found)
+    found = getattr(found, "feature", found)
     return len(found.names or ()) if isinstance(found, ClassLabel) else 0
 
 
