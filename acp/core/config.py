@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from acp.core.errors import AcpError, closest, did_you_mean
+from acp.core.errors import AcpError, closest, did_you_mean, one_line
 
 
 class Settings(BaseModel):
@@ -19,6 +20,48 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which a few hundred bytes can stand for gigabytes, and without keys
+    that are given twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(getattr(key, "value", None) if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Plain values of YAML of anybody.
+
+    Raises:
+        AcpError: it is no YAML, nested too deeply, or has aliases or a key twice; with the line.
+
+    >>> parse_yaml("a: [1, 2]", "x.yaml")
+    {'a': [1, 2]}
+    """
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506 - it is a safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        what = one_line(error.problem or error.context or "")
+        raise AcpError(f"{where}: not valid YAML: {place}{what}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise AcpError(f"{where}: not valid YAML: {one_line(error, 200)}") from None
+    except RecursionError:
+        raise AcpError(f"{where}: not valid YAML: nested too deeply") from None
 
 
 def validated(kind: Any, values: Any, where: str) -> Any:

@@ -8,12 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from acp.backends.base import Backend, BackendOptions
 from acp.backends.registry import OptionsOf, make_backend
-from acp.core.config import Settings
+from acp.core.config import Settings, parse_yaml
 from acp.core.config import validated as validated
 from acp.core.errors import AcpError, did_you_mean, one_line
 from acp.pipeline.combine import CombineSettings
@@ -144,14 +143,14 @@ def _read_yaml(source: str) -> dict[str, Any]:
     if path.suffix not in {".yaml", ".yml"} and source in recipe_names():
         text = (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise AcpError(f"{source}: cannot be read as UTF-8: {one_line(error, 200)}") from None
     else:
         hint = did_you_mean(source, recipe_names())
         raise AcpError(f"there is no recipe or file {source!r}; {hint}")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise AcpError(f"{source}: not valid YAML: {one_line(error)}") from None
+    values = parse_yaml(text, source)
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise AcpError(f"{source}: expected a mapping of keys to values, got {kind}")
@@ -162,10 +161,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise AcpError(f"--set {override}: expected key=value, such as --set render.candidates=2")
-    try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise AcpError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+    return key, parse_yaml(text, f"--set {override}, which may need quotes")
 
 
 def _names_backend(key: str) -> bool:

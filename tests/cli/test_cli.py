@@ -69,7 +69,7 @@ def test_doctor_reports_every_backend_and_command() -> None:
         (("build", "tiny", "--out", "/dev/full"), "/dev/full"),
         (("build", "tiny", "--set", "lay_out={llm_proposals: 0, priors_proposals: 0}"), "both"),
         (("assets", "fetch", "nothing"), "nothing"),
-        (("cutouts", "from-coco", "a.json", "b", "c"), "a.json"),
+        (("cutouts", "from-coco", "a.json", ".", "c"), "a.json"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_with_1(

@@ -55,7 +55,7 @@ def test_backends_of_the_embedded_recipes_exist(name: str, kind: str) -> None:
         ("name=../up", "name"),
         ("data_set=../up", "data_set"),
         ("scenes", "expected key=value"),
-        ("scenes=[", "not a YAML value"),
+        ("scenes=[", "not valid YAML"),
         ("seed.x=1", "holds a value"),
     ],
 )
@@ -181,7 +181,18 @@ def test_an_unknown_recipe_suggests_the_nearest() -> None:
         load_recipe("dem")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML: line 1"),
+        ("- 1", "mapping"),
+        ("a: &x [1, 2]\nb: *x", "line 2, column 4: aliases"),
+        ("name: a\nname: b", "line 2, column 1: the key 'name' is given twice"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+        ("a: 2024-99-99", "month must be in"),
+    ],
+)
 def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
