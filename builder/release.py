@@ -16,11 +16,11 @@ import yaml
 
 from acp.builder.lvis_synth import SHARD_BYTES, LvisSynth
 from acp.core.errors import AcpError
-from acp.core.files import write_text
+from acp.core.files import sha256, write_text
 from acp.core.version import __version__
 from acp.dataset.card import write_card
 from acp.dataset.pictures import NothingToShowError, write_contact_sheet
-from acp.dataset.receipt import RECEIPT, Receipt, read_receipt, sums_of, write_receipt
+from acp.dataset.receipt import RECEIPT, Receipt, files_of, read_receipt, sums_of, write_receipt
 from acp.executor.build import (
     STORAGE_ERRNOS,
     Build,
@@ -58,6 +58,7 @@ def make_data_set(
     """
     one_thread_each()
     check_out(out)
+    out = out.resolve() if out.is_symlink() else out
     build = open_build(recipe, work_folder(out))
     receipt = read_receipt(out)
     if receipt is not None and receipt.fingerprint == build.fingerprint:
@@ -134,17 +135,28 @@ def check_out(out: Path) -> None:
     """Refuse to replace a folder that is not a data set of ours.
 
     Raises:
-        AcpError: `out` exists and holds something else.
+        AcpError: `out` exists and holds something else, or cannot be replaced by another folder.
     """
+    if out.name in ("", ".."):
+        raise AcpError(f"--out {out}: name the folder of the data set, such as --out {out}/data")
+    if out.is_mount():
+        raise AcpError(f"--out {out}: a mount point cannot be replaced; choose a folder in it")
     ours = (out / RECEIPT).is_file() if out.is_dir() else not out.exists()
     if not ours and (not out.is_dir() or any(out.iterdir())):
         raise AcpError(f"{out}: exists and was not made by acp build; choose another --out")
 
 
 def _is_damaged(out: Path) -> bool:
-    """Whether a file of a data set is not as its receipt says."""
+    """Whether a file of a data set is not as its receipt says, or stands among its shards."""
     receipt = read_receipt(out)
-    return receipt is not None and receipt.sha256 != sums_of(out)
+    if receipt is None:
+        return False
+    ours = [name for name in files_of(out) if name in receipt.sha256 or _is_among_shards(name)]
+    return receipt.sha256 != {name: sha256(out / name) for name in ours}
+
+
+def _is_among_shards(name: str) -> bool:
+    return name.partition("/")[0] in CONFIGS
 
 
 def _written(out: Path) -> int:
@@ -170,11 +182,12 @@ def _holds(out: Path, build: Build) -> bool:
 def release(build: Build, out: Path) -> None:
     """Pick from the finished shards of a build and write its data set to `out`.
 
-    If that fails, what was in `out` stays as it was.
+    If that fails, what was in `out` stays as it was. Files that are not of the data set stay there.
     """
     staged = build.work / "staged"
     shutil.rmtree(staged, ignore_errors=True)
     _write(build, staged)
+    _keep_others(out, staged)
     _swap(staged, out, build.work / "previous")
 
 
@@ -199,6 +212,20 @@ def _write_config(build: Build, config: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     for index, file in enumerate(files):
         file.rename(folder / f"train-{index:05d}-of-{len(files):05d}.parquet")
+
+
+def _keep_others(out: Path, staged: Path) -> None:
+    """Put the files in `out` that its receipt does not know into `staged` too."""
+    receipt = read_receipt(out)
+    ours = {RECEIPT, *(receipt.sha256 if receipt else ())}
+    for path in sorted(out.rglob("*")) if out.is_dir() else ():
+        name = path.relative_to(out).as_posix()
+        target = staged / name
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder or name in ours or _is_among_shards(name) or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target, follow_symlinks=False)
 
 
 def _swap(staged: Path, out: Path, previous: Path) -> None:

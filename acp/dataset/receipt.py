@@ -41,7 +41,7 @@ def parse_receipt(text: str | bytes) -> Receipt | None:
         sums = {str(name): str(value) for name, value in content["sha256"].items()}
         version, fingerprint = str(content["version"]), str(content["fingerprint"])
         return Receipt(version, fingerprint, int(content["scenes"]), models, sums)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 

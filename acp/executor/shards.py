@@ -75,9 +75,10 @@ def read_marker(folder: Path) -> dict[str, Any]:
     """The marker of a shard's folder; empty if there is none, or one that cannot be read."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
-    return marker if isinstance(marker, dict) else {}
+    whole = isinstance(marker, dict) and isinstance(marker.get("statistics"), dict)
+    return marker if whole else {}
 
 
 def is_intact(shard: Shard, marker: Mapping[str, Any]) -> bool:

@@ -175,6 +175,35 @@ def test_a_damaged_data_set_is_written_again(built: Path, tmp_path: Path, damage
     assert digests(out) == digests(built)
 
 
+def test_files_of_the_user_stay(built: Path, tmp_path: Path) -> None:
+    out = copy_of(built, tmp_path)
+    theirs = {"LICENSE": "mine", ".git/HEAD": "ref", "notes/a.ipynb": "{}"}
+    for name, text in theirs.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(text)
+    before = (out / ".acp.json").stat().st_mtime_ns
+    list(build_recipe(recipe("scenes=4"), out, 1))
+    assert (out / ".acp.json").stat().st_mtime_ns == before  # they are no damage
+    list(build_recipe(recipe("scenes=4", "pick.min_clis_i_instance=99"), out, 1))
+    assert (out / ".acp.json").stat().st_mtime_ns != before
+    assert {name: (out / name).read_text() for name in theirs} == theirs
+
+
+@pytest.mark.parametrize(("out", "words"), [(".", "name the folder"), ("/proc", "mount")])
+def test_an_out_that_cannot_be_replaced_is_told_first(out: str, words: str) -> None:
+    with pytest.raises(AcpError, match=words):
+        list(build_recipe(recipe("scenes=1"), Path(out), 1))
+
+
+def test_a_link_stays_a_link(built: Path, tmp_path: Path) -> None:
+    out = copy_of(built, tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    list(build_recipe(recipe("scenes=4", "pick.min_clis_i_instance=99"), link, 1))
+    assert link.is_symlink()
+    assert digests(out) != digests(built)
+
+
 def test_a_recipe_that_made_nothing_may_be_mended(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     with pytest.raises(AcpError, match="no wok"):
