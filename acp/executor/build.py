@@ -170,6 +170,8 @@ def _read_state(work: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         raise AcpError(f"{work / STATE}: not valid JSON; remove {work} and build again") from None
+    if not isinstance(state, dict):
+        raise AcpError(f"{work / STATE}: not what acp wrote; remove {work} and build again")
     return state
 
 
@@ -205,6 +207,10 @@ def content_of(pipeline: Pipeline, models: Mapping[str, ModelInfo]) -> dict[str,
     }
 
 
+MOST_DIFFERENCES = 3
+"""Of two recipes, that an error names."""
+
+
 def fingerprint_of(content: Mapping[str, Any]) -> str:
     """Tells content that gives other shards from other content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -212,13 +218,14 @@ def fingerprint_of(content: Mapping[str, Any]) -> str:
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], work: Path) -> str:
     old, new = dict(_flatten(before)), dict(_flatten(now))
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     changes = "; ".join(
         f"{key.removeprefix('recipe.')} was {old.get(key)!r} and is now {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        for key in keys[:MOST_DIFFERENCES]
     )
+    more = f"; and {len(keys) - MOST_DIFFERENCES} more" if len(keys) > MOST_DIFFERENCES else ""
     return (
-        f"{work} was begun with another recipe or other models: {changes}. "
+        f"{work} was begun with another recipe or other models: {changes}{more}. "
         "Set it back, build into another folder with --out, or remove that folder"
     )
 

@@ -38,9 +38,9 @@ class Recipe(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the recipe")
     description: str = Field("", description="one sentence for `acp recipes`")
     data_set: str = Field(
-        "acp/lvis-synth",
+        default_factory=lambda earlier: str(earlier.get("name", "")),
         pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$",
-        description="repository id; also the folder under `build/`",
+        description="repository id; also the folder under `build/`; else the recipe's name",
     )
     seed: int = Field(0, ge=0, description="every random draw derives from it")
     scenes: int = Field(16, ge=1, description="how many scenes; more extend a finished build")

@@ -216,3 +216,8 @@ def test_every_key_of_a_recipe_is_described() -> None:
         if not field.description
     ]
     assert undescribed == []
+
+
+def test_a_recipe_without_a_data_set_goes_to_one_of_its_own_name() -> None:
+    assert load_recipe({"name": "mine"}).data_set == "mine"
+    assert load_recipe({"name": "mine", "data_set": "me/mine"}).data_set == "me/mine"
